@@ -1,0 +1,46 @@
+# Copyright: Gearvisor contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files on the host: read, and replace in one step."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import tempfile
+
+
+def read_text(path):
+    """Return the file's text, or None when there is no such file."""
+    try:
+        return pathlib.Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+
+
+def write_text(path, text, mode, uid=0, gid=0):
+    """Replace the file in one step: readers see the old text or the new, never a part.
+
+    The temporary name starts with a dot, so no include pattern like *.conf sees it.
+    """
+    directory, name = os.path.split(path)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=directory)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            os.fchown(file.fileno(), uid, gid)
+            os.fchmod(file.fileno(), mode)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def restore_text(path, text, mode, uid=0, gid=0):
+    """Put back what read_text returned: None means that there was no file."""
+    if text is not None:
+        write_text(path, text, mode, uid, gid)
+    elif os.path.lexists(path):
+        os.unlink(path)

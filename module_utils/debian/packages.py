@@ -1,0 +1,123 @@
+# Copyright: Gearvisor contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Debian packages: a fast look with dpkg-query, apt-get only when something is missing.
+
+*run* in every function is a callable like AnsibleModule.run_command:
+run(argv, environ_update=...) -> (return code, stdout, stderr).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import os
+
+from ..errors import GearvisorError
+
+APT_GET = [
+    "apt-get",
+    "--yes",
+    "--no-install-recommends",
+    "--option=Dpkg::Options::=--force-confdef",
+    "--option=Dpkg::Options::=--force-confold",
+    "--option=DPkg::Lock::Timeout=120",
+    "--option=Acquire::http::Timeout=20",
+]
+APT_ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
+# invoke-rc.d and deb-systemd-invoke ask this script before they start or stop a service.
+POLICY = "/usr/sbin/policy-rc.d"
+
+
+def parse_dpkg_query(text):
+    """Return {package: version} of the installed packages in dpkg-query's output.
+
+    Lines look like "ii  gearman-job-server 1.1.20+ds-1"; removed packages whose
+    configuration is left ("rc") are not installed.
+    """
+    installed = {}
+    for line in text.splitlines():
+        fields = line.split()
+        if len(fields) == 3 and fields[0] == "ii":
+            installed[fields[1]] = fields[2]
+    return installed
+
+
+def installed_versions(run, names):
+    """Return {package: version} for those of *names* (globs allowed) that are installed."""
+    _rc, out, _err = run(
+        ["dpkg-query", "--show", "--showformat=${db:Status-Abbrev} ${Package} ${Version}\n", *names]
+    )
+    return parse_dpkg_query(out)
+
+
+def missing(installed, wanted):
+    """Return what apt-get has to be asked for, as "name" or "name=version".
+
+    *wanted* is {package: version or None}; a version may end in "*".
+    """
+    return [
+        name if version is None else f"{name}={version}"
+        for name, version in sorted(wanted.items())
+        if name not in installed or not fnmatch.fnmatchcase(installed[name], version or "*")
+    ]
+
+
+def install(run, specifications, why):
+    """Install packages ("name" or "name=version") without starting their services.
+
+    Package lists are fetched only when apt-get cannot do with those at hand.
+    Raises GearvisorError, beginning with *why* (the option that wants them),
+    when apt-get fails; apt-get itself then has changed nothing or says what.
+    """
+    command = [*APT_GET, "--allow-downgrades", "install", *specifications]
+    with _services_left_alone():
+        rc, out, err = run(command, environ_update=APT_ENVIRONMENT)
+        if rc != 0:
+            run([*APT_GET, "update"], environ_update=APT_ENVIRONMENT)
+            rc, out, err = run(command, environ_update=APT_ENVIRONMENT)
+    if rc != 0:
+        raise GearvisorError(
+            f"{why} needs {' '.join(specifications)}, which apt-get cannot install: "
+            f"{apt_reason(out + err)}. Check this host's network and /etc/apt/sources.list*, "
+            f"see 'apt-cache policy {specifications[0].partition('=')[0]}', then run this again."
+        )
+
+
+def remove(run, names):
+    """Remove packages, keeping their configuration and data. Raises GearvisorError."""
+    rc, out, err = run([*APT_GET, "remove", *names], environ_update=APT_ENVIRONMENT)
+    if rc != 0:
+        raise GearvisorError(
+            f"state: 'absent' cannot remove {' '.join(names)}: {apt_reason(out + err)}. "
+            f"Run 'apt-get remove {' '.join(names)}' on the host to see it whole."
+        )
+
+
+def apt_reason(output):
+    """Return the lines in which apt-get says what went wrong, joined by "; "."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line[3:].strip() for line in lines if line.startswith("E: ")]
+    return "; ".join(errors or lines[-2:]) or "it gave no reason"
+
+
+@contextlib.contextmanager
+def _services_left_alone():
+    """Keep packages from starting services: ours start once they are configured.
+
+    gearman-job-server's installation fails outright when its default port is
+    taken, so it must not be started by the package.
+    """
+    aside = POLICY + ".gearvisor"
+    had_policy = os.path.lexists(POLICY)
+    if had_policy:
+        os.rename(POLICY, aside)
+    try:
+        with open(POLICY, "w", encoding="utf-8") as policy:
+            policy.write("#!/bin/sh\nexit 101\n")
+        os.chmod(POLICY, 0o755)
+        yield
+    finally:
+        os.unlink(POLICY)
+        if had_policy:
+            os.rename(aside, POLICY)
