@@ -1,0 +1,232 @@
+#!/usr/bin/python
+# Copyright: Gearvisor contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: supervisor_programs
+short_description: Converge all Supervisor programs of a host in one call
+version_added: 0.1.0
+author: Gearvisor contributors (@gearvisor)
+description:
+  - Renders the program files, checks them with Supervisor's own parser before anything is written,
+    plans what has to start, stop or be replaced, does just that over supervisord's socket, and waits
+    until the processes are C(RUNNING).
+  - A process whose definition did not change is never touched. Scaling starts or stops only the
+    difference. When a new definition does not start, the old files and processes come back.
+  - It never runs C(supervisorctl update); pending edits of others stay pending and are reported.
+requirements:
+  - Debian's package C(supervisor), 4.2.5 or later, on the target.
+options:
+  programs:
+    description:
+      - The programs by name. Each is a mapping of Supervisor's own option names (section
+        C([program:x]) of its manual) to values. O(programs) may be empty.
+      - C(command) is required. C(environment) is a mapping of names to literal values; quoting and
+        percent signs are taken care of, and values are never shown.
+      - Other values are in Supervisor's own syntax, so a literal percent sign is written C(%%).
+      - Log files that two processes or channels would rotate together, which loses lines, are
+        separated - one file for stdout and stderr becomes C(redirect_stderr), and with several
+        processes the process number goes before the suffix.
+    type: dict
+    default: {}
+  fleet:
+    description:
+      - Whose files these are. Every file names its fleet in the first line, and a call reads, changes
+        and purges only files of its own fleet. Use another name for each set of programs that is
+        managed by itself.
+    type: str
+    default: default
+  layout:
+    description:
+      - V(processes) writes one section a process, named C(NAME_NN), so that scaling and changes touch
+        single processes.
+      - V(numprocs) writes one section a program. It is compact, but Supervisor then restarts all
+        processes of the program for any change, a change of C(numprocs) included.
+    type: str
+    choices: [processes, numprocs]
+    default: processes
+  batch:
+    description: How many processes of one program are replaced or restarted at a time.
+    type: int
+    default: 1
+  max_unavailable:
+    description:
+      - How many processes of one program may be other than C(RUNNING) during a change or restart,
+        those that were down before included.
+      - Unset, it is O(batch).
+    type: int
+  fingerprint:
+    description:
+      - Files and directories, on the target, whose content is the programs' code. When it changes,
+        processes whose definition did not change are restarted by signal, so that each finishes its
+        job first.
+    type: list
+    elements: path
+    default: []
+  restart:
+    description: Restart all processes by signal, as if O(fingerprint) had changed.
+    type: bool
+    default: false
+  purge:
+    description: Stop and remove programs of this O(fleet) that are no longer in O(programs).
+    type: bool
+    default: false
+  wait:
+    description: Wait until started processes are C(RUNNING), and fail and roll back if they are not.
+    type: bool
+    default: true
+  wait_timeout:
+    description: How many seconds, besides C(startsecs), a process may take to be C(RUNNING).
+    type: int
+    default: 30
+  create_directories:
+    description:
+      - Make missing directories of log files, owned by root, and missing working directories
+        (C(directory)), owned by the program's C(user).
+    type: bool
+    default: true
+attributes:
+  check_mode:
+    support: full
+    description: >-
+      Tells what would start and stop and touches no process and no file. It makes supervisord read
+      its files again, which changes nothing that runs. A user or command that is not there yet is a
+      warning instead of an error, since an earlier task may be what brings it.
+  diff_mode:
+    support: full
+    description: Shows the files, with environment values masked, and the plan.
+  idempotent:
+    support: full
+    description: A second call changes nothing, except with O(restart=true).
+"""
+
+EXAMPLES = r"""
+- name: Twelve PHP workers and four Python workers
+  supervisor_programs:
+    programs:
+      thumbnails:
+        command: /usr/bin/php /srv/shop/worker.php
+        numprocs: 12
+        user: www-data
+        autorestart: true
+        stopwaitsecs: 330
+        stdout_logfile: /var/log/supervisor/thumbnails.log
+        redirect_stderr: true
+      mail:
+        command: /srv/mail/venv/bin/gearvisor worker mail.tasks:send
+        numprocs: 4
+        user: mailer
+        environment:
+          SMTP_PASSWORD: "{{ smtp_password }}"
+
+- name: Deploy new code, two processes at a time, each after its job
+  supervisor_programs:
+    programs: "{{ my_programs }}"
+    fingerprint: [/srv/shop]
+    batch: 2
+"""
+
+RETURN = r"""
+plan:
+  description: Process groups by what happens to them.
+  returned: success
+  type: dict
+  contains:
+    added: {description: Started because they are new., type: list, elements: str, returned: success}
+    removed: {description: Stopped and removed., type: list, elements: str, returned: success}
+    changed: {description: Replaced because their definition changed., type: list, elements: str, returned: success}
+    restarted: {description: Restarted by signal., type: list, elements: str, returned: success}
+    started: {description: Started because they were down., type: list, elements: str, returned: success}
+    kept: {description: Not touched., type: list, elements: str, returned: success}
+files:
+  description: Program files written or removed.
+  returned: success
+  type: list
+  elements: str
+directories:
+  description: Directories made.
+  returned: success
+  type: list
+  elements: str
+processes:
+  description: The fleet's processes after the call.
+  returned: success, not in check mode
+  type: list
+  elements: dict
+  sample: [{"name": "mail_00:mail_00", "state": "RUNNING", "pid": 4242}]
+reason:
+  description: Why a process did not start, in supervisord's words.
+  returned: when a process does not start
+  type: str
+output:
+  description: The last lines that process wrote.
+  returned: when a process does not start
+  type: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.errors import GearvisorError, InvalidOption
+from ..module_utils.supervisor import fleet
+
+ARGUMENTS = {
+    "programs": {"type": "dict", "default": {}},
+    "fleet": {"type": "str", "default": "default"},
+    "layout": {"type": "str", "choices": ["processes", "numprocs"], "default": "processes"},
+    "batch": {"type": "int", "default": 1},
+    "max_unavailable": {"type": "int"},
+    "fingerprint": {"type": "list", "elements": "path", "default": []},
+    "restart": {"type": "bool", "default": False},
+    "purge": {"type": "bool", "default": False},
+    "wait": {"type": "bool", "default": True},
+    "wait_timeout": {"type": "int", "default": 30},
+    "create_directories": {"type": "bool", "default": True},
+}
+
+
+def without_secrets(params):
+    """Return the parameters as they may be shown: environment values are masked."""
+    programs = {
+        name: {**options, "environment": "(not shown)"}
+        if isinstance(options, dict) and "environment" in options
+        else options
+        for name, options in params["programs"].items()
+    }
+    return {**params, "programs": programs}
+
+
+def request_from(params):
+    """Return the fleet.Request; raises InvalidOption for numbers that make no sense."""
+    for option in ("batch", "max_unavailable", "wait_timeout"):
+        if params[option] is not None and params[option] < 1:
+            raise InvalidOption(option, params[option], "is below 1", "Use 1 or more")
+    if not params["fleet"] or set(params["fleet"]) & set(" \t\n./"):
+        raise InvalidOption(
+            "fleet", params["fleet"], "is no usable name", "Use letters, digits, '_' and '-'"
+        )
+    return fleet.Request(**{**params, "fingerprint": tuple(params["fingerprint"])})
+
+
+def main():
+    # no_log keeps the parameters out of the target's syslog: environment values
+    # are secrets, but masking them as such would garble every result that
+    # happens to contain a short one.
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True, no_log=True)
+    shown = {"invocation": {"module_args": without_secrets(module.params)}}
+    try:
+        result = fleet.converge(
+            request_from(module.params), fleet.Host(module.run_command), module.check_mode
+        )
+    except GearvisorError as error:
+        module.fail_json(msg=str(error), **error.details, **shown)
+    for warning in result.pop("warnings"):
+        module.warn(warning)
+    module.exit_json(**result, **shown)
+
+
+if __name__ == "__main__":
+    main()

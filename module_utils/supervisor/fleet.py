@@ -1,0 +1,388 @@
+# Copyright: Gearvisor contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Converges the Supervisor programs of one fleet on one host.
+
+The order is what makes it safe: render and check everything, let Supervisor's
+own parser read the result, plan, and only then write and act; when a new
+definition does not start, the old files and processes come back.
+"""
+
+from __future__ import annotations
+
+import collections
+import configparser
+import glob
+import hashlib
+import inspect
+import json
+import os
+import re
+from typing import NamedTuple
+
+from ..debian.files import read_text, restore_text
+from ..errors import GearvisorError, InvalidOption
+from . import dryrun, host, layout, options, plan, roll, text
+from .rpc import ConfigRefused, Supervisord, SupervisordUnavailable, socket_settings
+
+CONFIG = "/etc/supervisor/supervisord.conf"
+DIRECTORY = "/etc/supervisor/conf.d"
+SUPERVISORD = "/usr/bin/supervisord"
+# Program files may hold secrets in environment=.
+_FILE_MODE = 0o640
+_READY_SECONDS = 30
+
+
+class Request(NamedTuple):
+    """What the fleet shall be. *programs* is {name: {option: value}} as the user wrote it."""
+
+    programs: dict
+    fleet: str = "default"
+    layout: str = "processes"
+    batch: int = 1
+    max_unavailable: int = None
+    fingerprint: tuple = ()
+    restart: bool = False
+    purge: bool = False
+    wait: bool = True
+    wait_timeout: int = 30
+    create_directories: bool = True
+
+
+class Host(NamedTuple):
+    """Where Supervisor lives on this host; *run* is like AnsibleModule.run_command."""
+
+    run: object
+    config: str = CONFIG
+    directory: str = DIRECTORY
+    supervisord: str = SUPERVISORD
+
+
+class Files(NamedTuple):
+    """The fleet's files: {path: text}; None is a file that is not there or shall go."""
+
+    before: dict
+    after: dict
+
+    def changed(self):
+        return {path: new for path, new in self.after.items() if new != self.before.get(path)}
+
+
+def converge(request, where, check_mode=False):
+    """Make the host's programs what *request* says; return the module's result.
+
+    Raises GearvisorError (InvalidOption for the user's input) with nothing
+    changed, or after everything has been put back.
+    """
+    new_by_program = _sections_by_program(request)
+    new = {section.group: section for sections in new_by_program.values() for section in sections}
+    layout.check_shared_logs(new.values())
+    files = _files(request, where, new_by_program)
+    old = _sections_in(files.before)
+    installed = os.path.exists(where.supervisord)
+    if not installed and not check_mode:
+        raise GearvisorError(
+            f"Supervisor is not on this host: there is no {where.supervisord}. "
+            "Use the role supervisor first, or install Debian's package supervisor"
+        )
+    supervisord = _connect(where, check_mode) if installed else None
+    warnings = _check_host(new.values(), supervisord, check_mode)
+    missing = host.missing_directories(new.values())
+    if missing and not request.create_directories:
+        raise InvalidOption(
+            "create_directories", False, f"leaves out {', '.join(missing)}", "Make them first, or set it to true"
+        )
+    drifted, broken = _drift(supervisord)
+    if installed and (files.changed() or broken):
+        _dry_run(where, files, missing, new, supervisord, check_mode)
+    state = plan.State(_loaded(supervisord), drifted)
+    decided = plan.make_plan(old, new, state, _programs_to_restart(request, files, new_by_program))
+    foreign = sorted(drifted - set(old) - set(new))
+    if foreign:
+        warnings.append(f"Edits of others are pending and were left alone: {', '.join(foreign)}")
+    result = _result(files, decided, missing, warnings)
+    if not check_mode and result["changed"]:
+        _apply(request, where, supervisord, files, decided, old, new, missing)
+    if not check_mode:
+        result["processes"] = [
+            {"name": process.full_name, "state": process.state, "pid": process.pid}
+            for process in supervisord.processes()
+            if process.group in new
+        ]
+    return result
+
+
+def _sections_by_program(request):
+    return {
+        name: layout.sections(name, options.typed_program(name, given), request.layout)
+        for name, given in sorted(request.programs.items())
+    }
+
+
+def _files(request, where, new_by_program):
+    """Return the fleet's Files; refuses a path that is somebody else's."""
+    before = {}
+    for path in glob.glob(os.path.join(where.directory, "*.conf")):
+        found = _own_text(path, request.fleet)
+        if found is not None:
+            before[path] = found
+    fingerprint = fingerprint_of_paths(request.fingerprint)
+    after = {}
+    for name, sections in new_by_program.items():
+        path = os.path.join(where.directory, f"{name}.conf")
+        if path not in before and os.path.lexists(path):
+            raise InvalidOption(
+                "programs",
+                name,
+                f"would replace {path}, which this fleet ({request.fleet}) did not write",
+                "Move that file away once its programs are stopped, or choose another name",
+            )
+        after[path] = text.render_file(
+            request.fleet, {section.title: section.options for section in sections}, fingerprint
+        )
+    leftovers = {path: None for path in before if path not in after} if request.purge else {}
+    kept = {path for path in before if path in after or path in leftovers}
+    return Files({path: before[path] for path in sorted(kept)}, {**after, **leftovers})
+
+
+def _own_text(path, fleet):
+    try:
+        found = read_text(path)
+    except UnicodeDecodeError:
+        return None
+    return found if found is not None and text.fleet_of(found) == fleet else None
+
+
+def _sections_in(files):
+    """Return {group: Section} of rendered files; a hand-damaged file counts as empty."""
+    result = {}
+    for path, content in files.items():
+        try:
+            parsed = text.parse_sections(content)
+        except configparser.Error:
+            continue
+        program = os.path.basename(path)[: -len(".conf")]
+        for title, values in parsed.items():
+            group = title.partition(":")[2]
+            result[group] = layout.Section(program, group, values)
+    return result
+
+
+def _connect(where, check_mode):
+    """Return a ready Supervisord, or None in check mode when it does not answer."""
+    settings = socket_settings(read_text(where.config) or "", os.path.dirname(where.config))
+    supervisord = Supervisord(*settings)
+    try:
+        supervisord.wait_ready(0 if check_mode else _READY_SECONDS)
+    except SupervisordUnavailable:
+        if not check_mode:
+            raise
+        return None
+    return supervisord
+
+
+def _check_host(sections, supervisord, check_mode):
+    """Refuse what cannot run here.
+
+    In check mode these are warnings: an earlier task of the same play may be
+    what would create the user or install the command.
+    """
+    path = _environment(supervisord).get("PATH", os.defpath)
+    warnings = {}
+    for section in sections:
+        for problem in host.problems(section, path):
+            if not check_mode:
+                raise problem
+            warnings[str(problem)] = None
+    return list(warnings)
+
+
+def _environment(supervisord):
+    """Return supervisord's own environment, in which its files are expanded."""
+    if supervisord is None:
+        return dict(os.environ)
+    try:
+        with open(f"/proc/{supervisord.pid()}/environ", "rb") as file:
+            pairs = [entry.decode(errors="surrogateescape").partition("=") for entry in file.read().split(b"\0")]
+    except OSError:
+        return dict(os.environ)
+    return {name: value for name, separator, value in pairs if separator}
+
+
+def _drift(supervisord):
+    """Return (groups whose definition on disk is not what is loaded, whether the files are broken)."""
+    if supervisord is None:
+        return frozenset(), False
+    try:
+        delta = supervisord.reload_config()
+    except ConfigRefused:
+        return frozenset(), True
+    return delta.added | delta.changed | delta.removed, False
+
+
+def _loaded(supervisord):
+    groups = collections.defaultdict(list)
+    for process in supervisord.processes() if supervisord else ():
+        groups[process.group].append(process)
+    return dict(groups)
+
+
+def _dry_run(where, files, missing, new, supervisord, check_mode):
+    """Let Supervisor's own parser read the files as they would be. Raises GearvisorError."""
+    users = {section.options["user"] for section in new.values() if "user" in section.options}
+    request = {
+        "config": where.config,
+        "overlay": files.after,
+        "directories": list(missing),
+        "users": sorted(users) if check_mode else [],
+        "environment": _environment(supervisord),
+    }
+    source = inspect.getsource(dryrun)
+    rc, out, err = where.run(
+        [*_interpreter(where.supervisord), "-c", source],
+        data=json.dumps(request),
+    )
+    if rc != 0:
+        raise GearvisorError(
+            f"Supervisor's own parser could not be run: {err.strip() or out.strip()}. "
+            f"See that {where.supervisord} --version works on the host"
+        )
+    answer = json.loads(out)
+    if answer["error"]:
+        raise GearvisorError(_explained(answer["error"], files))
+    for title, owners in answer["owners"].items():
+        ours = [path for path in owners if path in files.after]
+        if ours and len(owners) > 1:
+            raise GearvisorError(
+                f"programs: [{title}] would be defined twice, in {' and '.join(owners)}; Supervisor merges "
+                "the two silently. Rename the program, or remove the other definition"
+            )
+
+
+def _interpreter(supervisord):
+    """Return the command that runs supervisord's own Python, from its first line."""
+    with open(supervisord, "rb") as file:
+        first = file.readline().decode(errors="replace").strip()
+    return first[2:].split() if first.startswith("#!") else ["/usr/bin/python3"]
+
+
+def _explained(error, files):
+    """Say whose file is wrong."""
+    match = re.search(r"\(file: '([^']+)'\)", error)
+    if match and match.group(1) not in files.after:
+        return (
+            f"{match.group(1)} is broken, and Supervisor reads all of its files or none: {error}. "
+            "That file is not ours: correct or remove it, then run this again. Nothing was written"
+        )
+    return f"Supervisor refuses the programs: {error}. Correct that option; nothing was written"
+
+
+def _programs_to_restart(request, files, new_by_program):
+    if request.restart:
+        return frozenset(new_by_program)
+    return frozenset(
+        os.path.basename(path)[: -len(".conf")]
+        for path, after in files.changed().items()
+        if after and path in files.before and text.fingerprint_of(after) != text.fingerprint_of(files.before[path])
+    )
+
+
+def fingerprint_of_paths(paths):
+    """Return a digest of the content of files and directories, or None for no paths.
+
+    Names and contents count, times and modes do not. Raises InvalidOption for
+    a path that does not exist.
+    """
+    if not paths:
+        return None
+    digest = hashlib.sha256()
+    for path in paths:
+        if not os.path.exists(path):
+            raise InvalidOption("fingerprint", path, "does not exist", "Deploy the code first, or correct the path")
+        found = sorted(
+            os.path.join(directory, name)
+            for directory, _below, names in os.walk(path)
+            for name in names
+        ) or ([path] if os.path.isfile(path) else [])
+        for name in found:
+            digest.update(name.encode() + b"\0")
+            if os.path.isfile(name):
+                with open(name, "rb") as file:
+                    digest.update(hashlib.sha256(file.read()).digest())
+    return digest.hexdigest()
+
+
+def _result(files, decided, missing, warnings):
+    changed_files = files.changed()
+    diff = [
+        {
+            "before_header": path,
+            "after_header": path,
+            "before": text.masked(files.before.get(path) or ""),
+            "after": text.masked(after or ""),
+        }
+        for path, after in changed_files.items()
+    ]
+    lines = [f"make directory: {directory}" for directory in missing] + decided.lines()
+    if lines:
+        diff.append({"prepared": "\n".join(lines) + "\n"})
+    return {
+        "changed": bool(changed_files or missing or decided.touches_processes),
+        "files": sorted(changed_files),
+        "directories": sorted(missing),
+        "plan": {
+            "added": list(decided.add),
+            "removed": list(decided.remove),
+            "changed": list(decided.change),
+            "restarted": list(decided.restart),
+            "started": list(decided.start),
+            "kept": list(decided.kept),
+        },
+        "warnings": warnings,
+        "diff": diff,
+    }
+
+
+def _apply(request, where, supervisord, files, decided, old, new, missing):
+    made = host.make_directories(missing)
+    pace = {
+        "batch": request.batch,
+        "max_unavailable": request.max_unavailable,
+        "wait": request.wait,
+        "wait_timeout": request.wait_timeout,
+    }
+    try:
+        _write(files.changed())
+        supervisord.reload_config()
+        roll.carry_out(supervisord, decided, old, new, **pace)
+    except BaseException as error:
+        back = _roll_back(supervisord, files, old, new, {**pace, "wait": True})
+        host.remove_directories(made)
+        if isinstance(error, GearvisorError):
+            raise GearvisorError(f"{error} {back}.", **error.details) from error
+        raise
+
+
+def _write(texts):
+    for path, content in texts.items():
+        restore_text(path, content, _FILE_MODE)
+
+
+def _roll_back(supervisord, files, old, new, pace):
+    """Put the old files and processes back; return a sentence that says so."""
+    try:
+        _write({path: files.before.get(path) for path in files.changed()})
+        drifted, _broken = _drift(supervisord)
+        undo = plan.make_plan(new, old, plan.State(_loaded(supervisord), drifted))
+        # Only what runs differently from the old files is taken back.
+        undo = undo._replace(change=tuple(group for group in undo.change if group in drifted))
+        roll.carry_out(supervisord, undo, new, old, **pace)
+    except Exception as error:
+        return f"The old definition could not be put back whole: {error}"
+    return "The old definition is back"
+
+
+def absent(fleet, where, check_mode=False):
+    """Remove every program of the fleet; return the module's result."""
+    return converge(Request(programs={}, fleet=fleet, purge=True), where, check_mode)
+

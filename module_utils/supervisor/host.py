@@ -1,0 +1,143 @@
+# Copyright: Gearvisor contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the programs of a fleet need on this host: users, executables, directories."""
+
+from __future__ import annotations
+
+import functools
+import os
+import pwd
+import shlex
+import shutil
+import subprocess
+
+from ..errors import InvalidOption
+
+
+def user_id(user):
+    """Return the (uid, gid) of a user name or number; KeyError when there is none."""
+    entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
+    return entry.pw_uid, entry.pw_gid
+
+
+def problems(section, path):
+    """Yield InvalidOption for each thing the section needs and this host does not have.
+
+    *path* is supervisord's PATH, where it looks up a command without a slash.
+    """
+    user = section.options.get("user")
+    if user is not None:
+        try:
+            user_id(user)
+        except KeyError:
+            yield InvalidOption(
+                f"programs.{section.program}.user",
+                user,
+                "is no user of this host",
+                "Create it first, for instance with ansible.builtin.user, or name another",
+            )
+            user = None
+    yield from _command_problems(section, user, path)
+    directory = section.options.get("directory")
+    if directory and "%" not in directory and os.path.lexists(directory) and not os.path.isdir(directory):
+        yield InvalidOption(
+            f"programs.{section.program}.directory", directory, "is no directory", "Name another"
+        )
+
+
+def _command_problems(section, user, path):
+    option = f"programs.{section.program}.command"
+    command = section.options["command"]
+    try:
+        words = shlex.split(command.replace("%%", "%"))
+    except ValueError:
+        yield InvalidOption(
+            option, command, "holds an unbalanced quote", "Close it; Supervisor splits like a shell does"
+        )
+        return
+    executable = words[0]
+    if "%(" in executable:
+        return
+    found = executable if "/" in executable else shutil.which(executable, path=path)
+    if not found or not os.path.isfile(found):
+        yield InvalidOption(
+            option,
+            command,
+            f"begins with {executable}, which is not on this host",
+            "Install it first, or correct the path",
+        )
+    elif not _executable_by(found, user):
+        yield InvalidOption(
+            option,
+            command,
+            f"begins with {found}, which {user or 'root'} may not execute",
+            "Set its mode and those of the directories above it, or choose another user",
+        )
+
+
+@functools.lru_cache(maxsize=None)
+def _executable_by(path, user):
+    if user is None:
+        return os.access(path, os.X_OK)
+    uid, gid = user_id(user)
+    if os.geteuid() != 0 or uid == 0:
+        return os.access(path, os.X_OK)
+    groups = os.getgrouplist(pwd.getpwuid(uid).pw_name, gid)
+    answer = subprocess.run(
+        ["/usr/bin/test", "-x", path], user=uid, group=gid, extra_groups=groups, check=False, cwd="/"
+    )
+    return answer.returncode == 0
+
+
+def missing_directories(sections):
+    """Return {directory: user or None} that the sections name and that do not exist.
+
+    A working directory belongs to the program's user. A log directory stays
+    root's: supervisord opens logs as root, and follows links.
+    """
+    wanted = {}
+    for section in sections:
+        for channel in ("stdout", "stderr"):
+            log = section.options.get(f"{channel}_logfile", "")
+            if log.startswith("/"):
+                wanted.setdefault(os.path.dirname(log), None)
+        directory = section.options.get("directory")
+        if directory:
+            wanted[directory] = section.options.get("user")
+    return {
+        directory: user
+        for directory, user in sorted(wanted.items())
+        if "%" not in directory and not os.path.lexists(directory)
+    }
+
+
+def make_directories(directories):
+    """Make {directory: user or None} and what is missing above; return those made, in order.
+
+    Directories above the named ones belong to root.
+    """
+    made = []
+    for directory, user in directories.items():
+        above = []
+        parent = os.path.dirname(directory.rstrip("/"))
+        while not os.path.lexists(parent):
+            above.append(parent)
+            parent = os.path.dirname(parent)
+        for new in [*reversed(above), directory]:
+            if not os.path.lexists(new):
+                os.mkdir(new)
+                os.chmod(new, 0o755)
+                made.append(new)
+        if user is not None:
+            os.chown(directory, *user_id(user))
+    return made
+
+
+def remove_directories(made):
+    """Take back what make_directories made, as far as it is still empty."""
+    for directory in reversed(made):
+        try:
+            os.rmdir(directory)
+        except OSError:
+            return

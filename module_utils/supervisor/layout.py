@@ -1,0 +1,202 @@
+# Copyright: Gearvisor contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a program to the sections that run it. All pure.
+
+layout "processes" writes one section a process. Supervisor compares and
+restarts whole sections, so this is what lets a fleet scale and roll without
+touching the other processes. layout "numprocs" writes Supervisor's compact
+form, in which every change restarts all of the program's processes.
+"""
+
+from __future__ import annotations
+
+import os.path
+import re
+from typing import NamedTuple
+
+from ..errors import InvalidOption
+from .options import DEFAULTS, KINDS, byte_count
+from .text import option_text
+
+# What Supervisor accepts after a "%": "%%", or "%(name)" and a conversion.
+_EXPANSION = re.compile(r"%(?:%|\((\w+)\)([-+ #0]*\d*(?:\.\d+)?[diouxXeEfFgGcrsa]))?")
+_PER_PROCESS = ("process_num", "program_name")
+_KNOWN = ("here", "host_node_name", "program_name", "group_name", "process_num", "numprocs")
+
+
+class Section(NamedTuple):
+    """One [program:x] of a program: a Supervisor group of its own."""
+
+    program: str
+    group: str
+    options: dict
+
+    @property
+    def title(self):
+        return f"program:{self.group}"
+
+
+def sections(name, program, layout="processes"):
+    """Return the program's sections, logs already separated, ready to be rendered.
+
+    Raises InvalidOption for a "%" that Supervisor cannot expand and for
+    process names that are not one a process.
+    """
+    for option, value in program.items():
+        if KINDS[option] == "text":
+            _check_expansions(f"programs.{name}.{option}", value, layout)
+    program = _with_separate_logs(program)
+    if layout == "numprocs":
+        return [Section(name, name, _texts(name, _compact(name, program)))]
+    return _one_section_each(name, program)
+
+
+def _one_section_each(name, program):
+    count = program.get("numprocs", DEFAULTS["numprocs"])
+    first = program.get("numprocs_start", DEFAULTS["numprocs_start"])
+    pattern = program.get("process_name", "%(program_name)s_%(process_num)02d")
+    if pattern == "%(program_name)s" and count == 1:
+        pattern = name
+    result = []
+    for number in range(first, first + count):
+        group = _expand(pattern, name, number)
+        options = {
+            option: _expand(value, name, number) if KINDS[option] == "text" else value
+            for option, value in program.items()
+            if option not in ("numprocs", "numprocs_start", "process_name")
+        }
+        result.append(Section(name, group, _texts(name, options)))
+    if len({section.group for section in result}) < len(result):
+        raise InvalidOption(
+            f"programs.{name}.process_name",
+            pattern,
+            f"gives {count} processes one name",
+            "Put %(process_num)02d into it, or leave it out",
+        )
+    return result
+
+
+def _compact(name, program):
+    count = program.get("numprocs", DEFAULTS["numprocs"])
+    if count > 1 and "process_name" not in program:
+        return {**program, "process_name": "%(program_name)s_%(process_num)02d"}
+    if count > 1 and not re.search(r"%\(process_num\)", program["process_name"]):
+        raise InvalidOption(
+            f"programs.{name}.process_name",
+            program["process_name"],
+            f"gives {count} processes one name",
+            "Put %(process_num)02d into it, or leave it out",
+        )
+    return program
+
+
+def _texts(name, options):
+    return {
+        option: option_text(f"programs.{name}.{option}", options[option]) for option in KINDS if option in options
+    }
+
+
+def _with_separate_logs(program):
+    """Give every process and every channel a log file of its own where rotation needs it.
+
+    Each process and channel rotates by itself, so lines are lost as soon as two
+    of them share a rotated file (Supervisor's documentation, "stdout_logfile").
+    One file for stdout and stderr becomes redirect_stderr, which is the same
+    to the reader; several processes get the process number before the suffix.
+    """
+    program = dict(program)
+    rotated = {
+        channel
+        for channel in ("stdout", "stderr")
+        if byte_count(program.get(f"{channel}_logfile_maxbytes", DEFAULTS[f"{channel}_logfile_maxbytes"]))
+    }
+    if rotated and _is_file(program, "stdout") and program["stdout_logfile"] == program.get("stderr_logfile"):
+        program["redirect_stderr"] = True
+    if program.get("redirect_stderr"):
+        for option in [option for option in program if option.startswith("stderr_logfile")]:
+            del program[option]
+    if program.get("numprocs", DEFAULTS["numprocs"]) > 1:
+        for channel in sorted(rotated):
+            path = program.get(f"{channel}_logfile", "")
+            if _is_file(program, channel) and "%(process_num)" not in path:
+                stem, suffix = os.path.splitext(path)
+                program[f"{channel}_logfile"] = f"{stem}_%(process_num)02d{suffix}"
+    return program
+
+
+def check_shared_logs(all_sections):
+    """Refuse two sections that would rotate one log file. Raises InvalidOption."""
+    writer = {}
+    for section in all_sections:
+        for channel in ("stdout", "stderr"):
+            size = section.options.get(
+                f"{channel}_logfile_maxbytes", DEFAULTS[f"{channel}_logfile_maxbytes"]
+            )
+            if not byte_count(size) or not _is_file(section.options, channel):
+                continue
+            path = section.options[f"{channel}_logfile"]
+            if "%" in path:
+                continue
+            if path in writer:
+                raise InvalidOption(
+                    f"programs.{section.program}.{channel}_logfile",
+                    path,
+                    f"is rotated by {writer[path]} too, and rotation by two loses lines",
+                    f"Give each its own file, or set {channel}_logfile_maxbytes: 0 on both",
+                )
+            writer[path] = section.group
+
+
+def _is_file(program, channel):
+    path = program.get(f"{channel}_logfile", "auto")
+    return path.lower() not in ("auto", "none", "off", "syslog") and not path.startswith("/dev/")
+
+
+def _check_expansions(option, value, layout):
+    for match in _EXPANSION.finditer(value):
+        if match.group() == "%%":
+            continue
+        if match.group() == "%":
+            raise InvalidOption(
+                option,
+                value,
+                f"holds a '%' that Supervisor cannot expand, at {value[match.start() : match.start() + 12]!r}",
+                "Write a literal '%' as '%%'",
+            )
+        expression = match.group(1)
+        if expression not in _KNOWN and not expression.startswith("ENV_"):
+            raise InvalidOption(
+                option,
+                value,
+                f"holds the unknown expansion '{expression}'",
+                f"Use one of {', '.join(_KNOWN)}, or ENV_NAME",
+            )
+        try:
+            f"%{match.group(2)}" % (0 if expression in ("process_num", "numprocs") else "")
+        except (TypeError, ValueError):
+            raise InvalidOption(
+                option,
+                value,
+                f"expands {match.group()!r}, whose conversion does not fit",
+                "Use 'd' for numbers and 's' for everything else",
+            ) from None
+        if expression == "numprocs" and layout == "processes":
+            raise InvalidOption(
+                option,
+                value,
+                "uses %(numprocs), so scaling would change every process",
+                "Leave it out, or set layout: numprocs",
+            )
+
+
+def _expand(value, name, number):
+    """Fill in the two expansions that differ between one section a process and numprocs."""
+    values = {"process_num": number, "program_name": name}
+
+    def fill(match):
+        if match.group(1) not in _PER_PROCESS:
+            return match.group()
+        return f"%{match.group(2)}" % values[match.group(1)]
+
+    return _EXPANSION.sub(fill, value)

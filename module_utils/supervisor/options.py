@@ -1,0 +1,246 @@
+# Copyright: Gearvisor contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The options of a Supervisor program, typed.
+
+Supervisor ignores an option it does not know and reads some values in
+surprising ways, so names and types are settled here, before its own parser
+sees anything. Source: Supervisor's documentation, "[program:x] Section
+Settings", and its datatypes as of 4.2.5 and 4.3.0.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import signal
+
+from ..errors import InvalidOption
+
+PROGRAM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
+
+# In the order in which they are written.
+KINDS = {
+    "command": "text",
+    "process_name": "text",
+    "numprocs": "count",
+    "numprocs_start": "count",
+    "priority": "integer",
+    "autostart": "boolean",
+    "startsecs": "count",
+    "startretries": "count",
+    "autorestart": "autorestart",
+    "exitcodes": "exitcodes",
+    "stopsignal": "signal",
+    "stopwaitsecs": "count",
+    "stopasgroup": "boolean",
+    "killasgroup": "boolean",
+    "user": "text",
+    "directory": "text",
+    "umask": "octal",
+    "environment": "environment",
+    "redirect_stderr": "boolean",
+    "stdout_logfile": "text",
+    "stdout_logfile_maxbytes": "bytes",
+    "stdout_logfile_backups": "count",
+    "stdout_capture_maxbytes": "bytes",
+    "stdout_events_enabled": "boolean",
+    "stdout_syslog": "boolean",
+    "stderr_logfile": "text",
+    "stderr_logfile_maxbytes": "bytes",
+    "stderr_logfile_backups": "count",
+    "stderr_capture_maxbytes": "bytes",
+    "stderr_events_enabled": "boolean",
+    "stderr_syslog": "boolean",
+    "serverurl": "text",
+}
+
+# Supervisor's own defaults, for the options that our decisions look at.
+DEFAULTS = {
+    "numprocs": 1,
+    "numprocs_start": 0,
+    "autostart": True,
+    "autorestart": "unexpected",
+    "startsecs": 1,
+    "stopsignal": "TERM",
+    "stopwaitsecs": 10,
+    "redirect_stderr": False,
+    "stdout_logfile_maxbytes": "50MB",
+    "stderr_logfile_maxbytes": "50MB",
+}
+
+_BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+_BYTES = re.compile(r"\d+ ?(KB|MB|GB)?\Z", re.IGNORECASE)
+_BYTE_UNITS = {"": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3}
+_ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+def typed_program(name, given):
+    """Return the program's options with each value in its type; None means "not given".
+
+    Raises InvalidOption for a bad name, an unknown option, or a value that
+    Supervisor would refuse or silently misread.
+    """
+    if not PROGRAM_NAME.match(name):
+        raise InvalidOption(
+            "programs",
+            name,
+            "is no usable program name",
+            "Use letters, digits, '_', '.' and '-', beginning with a letter or digit: "
+            "the name becomes a file name and a section name",
+        )
+    if not isinstance(given, dict):
+        raise InvalidOption(
+            f"programs.{name}", given, "is no mapping of options", "Write 'command: ...' below it"
+        )
+    program = {}
+    for option, value in given.items():
+        if option not in KINDS:
+            raise InvalidOption(
+                f"programs.{name}.{option}", value, "is no option of a Supervisor program", _hint(option)
+            )
+        if value is not None:
+            program[option] = _TYPES[KINDS[option]](f"programs.{name}.{option}", value)
+    if not program.get("command"):
+        raise InvalidOption(
+            f"programs.{name}.command",
+            program.get("command", ""),
+            "starts nothing",
+            "Give the command line of the process, with an absolute path",
+        )
+    return {option: program[option] for option in KINDS if option in program}
+
+
+def byte_count(text):
+    """Return a size such as "1MB" in bytes; "0" means a log that is never rotated."""
+    digits = re.match(r"\d+", text).group()
+    return int(digits) * _BYTE_UNITS[text[len(digits) :].strip().upper()]
+
+
+def _hint(option):
+    close = difflib.get_close_matches(option, KINDS, n=1)
+    meant = f"Did you mean '{close[0]}'? " if close else ""
+    return f"{meant}The options are: {', '.join(KINDS)}"
+
+
+def _text(option, value):
+    if isinstance(value, (dict, list, bool)):
+        raise InvalidOption(option, value, "is no text", "Write it as one quoted string")
+    text = str(value)
+    if re.search(r"[\n\r\0]", text):
+        raise InvalidOption(
+            option,
+            value,
+            "holds a line break, which would begin another line of the configuration",
+            "Write it on one line; in YAML, fold a long one with '>-'",
+        )
+    if re.search(r"\s[;#]", text):
+        raise InvalidOption(
+            option,
+            value,
+            "holds white space followed by ';' or '#', where Supervisor begins a comment, in quotes too",
+            "Leave out the space, or move the command into a script",
+        )
+    return text.strip()
+
+
+def _boolean(option, value):
+    if isinstance(value, bool):
+        return value
+    if str(value).lower() in _BOOLEANS:
+        return _BOOLEANS[str(value).lower()]
+    raise InvalidOption(option, value, "is neither true nor false", "Write true or false")
+
+
+def _integer(option, value):
+    if not isinstance(value, bool) and re.match(r"-?\d+\Z", str(value).strip()):
+        return int(value)
+    raise InvalidOption(option, value, "is no whole number", "Write digits only, without a unit")
+
+
+def _count(option, value):
+    number = _integer(option, value)
+    if number < 0:
+        raise InvalidOption(option, value, "is below zero", "Use 0 or more")
+    return number
+
+
+def _autorestart(option, value):
+    if str(value).lower() == "unexpected":
+        return "unexpected"
+    try:
+        return _boolean(option, value)
+    except InvalidOption:
+        raise InvalidOption(
+            option, value, "is not one of Supervisor's three", "Use true, false or unexpected"
+        ) from None
+
+
+def _exitcodes(option, value):
+    codes = value if isinstance(value, list) else str(value).split(",")
+    numbers = [_count(option, code) for code in codes if str(code).strip()]
+    if any(number > 255 for number in numbers):
+        raise InvalidOption(option, value, "holds a code above 255", "Use a list of 0 to 255")
+    return numbers
+
+
+def _signal(option, value):
+    name = str(value).upper()
+    name = name[3:] if name.startswith("SIG") else name
+    if name.isdigit():
+        known = int(name) in {int(item) for item in signal.Signals}
+    else:
+        known = hasattr(signal.Signals, "SIG" + name)
+    if not known:
+        raise InvalidOption(option, value, "is no signal", "Use TERM, INT, HUP, QUIT, KILL, USR1 or USR2")
+    return name
+
+
+def _octal(option, value):
+    if isinstance(value, str) and re.match(r"0?[0-7]{1,3}\Z", value):
+        return value
+    raise InvalidOption(
+        option, value, "is no quoted octal mode", "Quote it, as in umask: '027': YAML reads 027 as 23"
+    )
+
+
+def _bytes(option, value):
+    if not isinstance(value, bool) and _BYTES.match(str(value)):
+        return str(value)
+    raise InvalidOption(option, value, "is no size", "Use digits, alone or followed by KB, MB or GB")
+
+
+def _environment(option, value):
+    if not isinstance(value, dict):
+        raise InvalidOption(
+            option,
+            "(not shown)",
+            "is no mapping of names to values",
+            "Write 'environment:' and below it one 'NAME: value' a line; quoting is done for you",
+        )
+    for name in value:
+        if not _ENVIRONMENT_NAME.match(str(name)):
+            raise InvalidOption(
+                option, name, "is no name of an environment variable", "Use letters, digits and '_'"
+            )
+    return {str(name): _environment_value(value[name]) for name in sorted(value)}
+
+
+def _environment_value(value):
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else str(value)
+
+
+_TYPES = {
+    "text": _text,
+    "boolean": _boolean,
+    "integer": _integer,
+    "count": _count,
+    "autorestart": _autorestart,
+    "exitcodes": _exitcodes,
+    "signal": _signal,
+    "octal": _octal,
+    "bytes": _bytes,
+    "environment": _environment,
+}

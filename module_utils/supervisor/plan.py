@@ -1,0 +1,118 @@
+# Copyright: Gearvisor contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What has to happen to which process group. All pure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .options import DEFAULTS
+from .rpc import EXITED, RUNNING, STARTING
+
+
+class Plan(NamedTuple):
+    """Group names by what happens to them, each in order; `kept` stay as they are."""
+
+    add: tuple
+    remove: tuple
+    change: tuple
+    restart: tuple
+    start: tuple
+    kept: tuple
+
+    @property
+    def touches_processes(self):
+        return bool(self.add or self.remove or self.change or self.restart or self.start)
+
+    def lines(self):
+        """Return the plan as text lines, one group each, for diffs."""
+        verbs = (
+            ("start", self.add + self.start),
+            ("stop and remove", self.remove),
+            ("replace", self.change),
+            ("restart by signal", self.restart),
+        )
+        return [f"{verb}: {group}" for verb, groups in verbs for group in groups]
+
+
+class State(NamedTuple):
+    """What supervisord has loaded now: {group: [Process]} and the groups that differ from disk."""
+
+    groups: dict
+    drifted: frozenset = frozenset()
+
+
+def make_plan(old, new, state, restart_programs=frozenset()):
+    """Return the Plan that leads from what is loaded to *new*.
+
+    *old* and *new* are {group: Section} by our files before and after;
+    *restart_programs* are the programs whose code is new though their
+    definition is not. Groups outside old and new belong to others and are
+    never in a plan.
+    """
+    loaded = state.groups
+    add, change, restart, start, kept = [], [], [], [], []
+    for group, section in new.items():
+        if group not in loaded:
+            add.append(group)
+        elif group in state.drifted or _options(old.get(group)) != section.options:
+            change.append(group)
+        elif section.program in restart_programs:
+            restart.append(group)
+        elif wants_start(section.options, loaded[group]):
+            start.append(group)
+        else:
+            kept.append(group)
+    remove = [group for group in old if group in loaded and group not in new]
+    return Plan(*(tuple(groups) for groups in (add, remove, change, restart, start, kept)))
+
+
+def is_true(options, name):
+    """Return a boolean option of a rendered section."""
+    return options.get(name, str(DEFAULTS[name])).lower() in ("true", "yes", "on", "1")
+
+
+def seconds(options, name):
+    """Return an integer option of a rendered section."""
+    return int(options.get(name, DEFAULTS[name]))
+
+
+def wants_start(options, processes):
+    """Tell whether a group that should run does not.
+
+    A program that has finished as it should (EXITED, without autorestart=true) is left.
+    """
+    if not is_true(options, "autostart"):
+        return False
+    finishes = options.get("autorestart", DEFAULTS["autorestart"]).lower() != "true"
+    fine = {RUNNING, STARTING, EXITED} if finishes else {RUNNING, STARTING}
+    return any(process.state not in fine for process in processes)
+
+
+def next_batch(waiting, processes, batch, max_unavailable):
+    """Return which of *waiting* (groups of one program) may be taken down now.
+
+    *processes* is {group: [Process]} of the whole program. At most *batch*
+    groups go at a time, and never so many that more than *max_unavailable* of
+    the program's groups are down; a group that is down already costs nothing.
+    """
+    down = {group for group, members in processes.items() if not _is_up(members)}
+    waiting = sorted(waiting, key=lambda group: group not in down)
+    room = max_unavailable - len(down)
+    chosen = []
+    for group in waiting[:batch]:
+        if group not in down:
+            if room <= 0:
+                break
+            room -= 1
+        chosen.append(group)
+    return chosen
+
+
+def _is_up(processes):
+    return bool(processes) and all(process.state == RUNNING for process in processes)
+
+
+def _options(section):
+    return section.options if section else None

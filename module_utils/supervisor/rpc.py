@@ -1,0 +1,213 @@
+# Copyright: Gearvisor contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""supervisord's XML-RPC interface over its unix socket, standard library only.
+
+Source: Supervisor's documentation, "XML-RPC API Documentation", and
+supervisor.xmlrpc.Faults. Calls never wait inside supervisord (wait=False), so
+an interrupted play leaves no request behind.
+"""
+
+from __future__ import annotations
+
+import base64
+import configparser
+import http.client
+import socket
+import time
+import xmlrpc.client
+from typing import NamedTuple
+
+from ..errors import GearvisorError
+
+STOPPED, STARTING, RUNNING, BACKOFF, STOPPING, EXITED, FATAL, UNKNOWN = (
+    "STOPPED",
+    "STARTING",
+    "RUNNING",
+    "BACKOFF",
+    "STOPPING",
+    "EXITED",
+    "FATAL",
+    "UNKNOWN",
+)
+# A group whose processes are all in one of these can be removed.
+AT_REST = frozenset({STOPPED, EXITED, FATAL, UNKNOWN})
+
+_BAD_NAME = 10
+_ALREADY_STARTED = 60
+_NOT_RUNNING = 70
+_ALREADY_ADDED = 90
+_CANT_REREAD = 92
+_DAEMON_RUNNING = 1
+
+
+class SupervisordUnavailable(GearvisorError):
+    """supervisord does not answer on its socket."""
+
+
+class ConfigRefused(GearvisorError):
+    """supervisord cannot read its configuration files; what runs is untouched."""
+
+
+class Process(NamedTuple):
+    group: str
+    name: str
+    state: str
+    pid: int
+    seconds: int
+    reason: str
+
+    @property
+    def full_name(self):
+        return f"{self.group}:{self.name}"
+
+
+class Delta(NamedTuple):
+    """Group names by which the configuration files differ from what is loaded."""
+
+    added: frozenset
+    changed: frozenset
+    removed: frozenset
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path, timeout):
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class _UnixTransport(xmlrpc.client.Transport):
+    def __init__(self, path, timeout, headers):
+        super().__init__(headers=headers)
+        self._path = path
+        self._timeout = timeout
+
+    def make_connection(self, host):
+        if not self._connection or self._connection[0] != host:
+            self._connection = host, _UnixConnection(self._path, self._timeout)
+        return self._connection[1]
+
+
+def socket_settings(text, here):
+    """Return (path, username, password) of [unix_http_server] in supervisord.conf's text."""
+    parser = configparser.RawConfigParser(strict=False, inline_comment_prefixes=(";", "#"))
+    parser.read_string(text)
+    server = dict(parser.items("unix_http_server")) if parser.has_section("unix_http_server") else {}
+    path = server.get("file", "/run/supervisor.sock").replace("%(here)s", here)
+    return path, server.get("username"), server.get("password", "").replace("%%", "%")
+
+
+class Supervisord:
+    """One running supervisord, by its unix socket."""
+
+    def __init__(self, path, username=None, password=None, timeout=30):
+        self.path = path
+        headers = []
+        if username:
+            token = base64.b64encode(f"{username}:{password}".encode()).decode()
+            headers.append(("Authorization", f"Basic {token}"))
+        self._proxy = xmlrpc.client.ServerProxy(
+            "http://localhost", transport=_UnixTransport(path, timeout, headers)
+        )
+        self._rpc = self._proxy.supervisor
+
+    def wait_ready(self, seconds):
+        """Return once supervisord accepts calls; it may be starting or restarting.
+
+        Raises SupervisordUnavailable after *seconds*.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                state = self._rpc.getState()
+                if state["statecode"] == _DAEMON_RUNNING:
+                    return
+                reason = f"it is in state {state['statename']}"
+            except xmlrpc.client.ProtocolError as error:
+                reason = f"it answers {error.errcode} {error.errmsg}"
+            except xmlrpc.client.Fault as error:
+                reason = error.faultString
+            except (OSError, http.client.HTTPException) as error:
+                reason = str(error)
+            if time.monotonic() >= deadline:
+                raise SupervisordUnavailable(
+                    f"supervisord does not answer on {self.path} after {seconds} s: {reason}. Start it "
+                    "('systemctl start supervisor' or 'service supervisor start'), or see why it does "
+                    "not start in /var/log/supervisor/supervisord.log and 'journalctl -u supervisor'"
+                )
+            time.sleep(0.2)
+
+    def version(self):
+        return self._rpc.getSupervisorVersion()
+
+    def pid(self):
+        return self._rpc.getPID()
+
+    def reload_config(self):
+        """Make supervisord read its files again; starts and stops nothing.
+
+        Raises ConfigRefused with supervisord's own text when a file is wrong.
+        """
+        try:
+            added, changed, removed = self._rpc.reloadConfig()[0]
+        except xmlrpc.client.Fault as error:
+            if error.faultCode != _CANT_REREAD:
+                raise
+            raise ConfigRefused(error.faultString.partition(": ")[2] or error.faultString) from None
+        return Delta(frozenset(added), frozenset(changed), frozenset(removed))
+
+    def processes(self):
+        """Return [Process] of all groups that are loaded and not empty."""
+        return [
+            Process(
+                info["group"],
+                info["name"],
+                info["statename"],
+                info["pid"],
+                info["now"] - info["start"] if info["statename"] == RUNNING else 0,
+                info["spawnerr"],
+            )
+            for info in self._rpc.getAllProcessInfo()
+        ]
+
+    def add_group(self, group):
+        self._ask("addProcessGroup", group, unless=_ALREADY_ADDED)
+
+    def stop_group(self, group):
+        self._ask("stopProcessGroup", group, False, unless=_BAD_NAME)
+
+    def remove_group(self, group):
+        self._ask("removeProcessGroup", group, unless=_BAD_NAME)
+
+    def start_process(self, full_name):
+        self._ask("startProcess", full_name, False, unless=_ALREADY_STARTED)
+
+    def signal_process(self, full_name, signal):
+        self._ask("signalProcess", full_name, signal, unless=_NOT_RUNNING)
+
+    def last_output(self, full_name, size=2000):
+        """Return the end of the process's error log, or of its output when that is where errors go."""
+        for read in (self._rpc.tailProcessStderrLog, self._rpc.tailProcessStdoutLog):
+            try:
+                text = read(full_name, 0, size)[0].strip()
+            except (xmlrpc.client.Fault, xmlrpc.client.ProtocolError):
+                continue
+            if text:
+                return text
+        return ""
+
+    def _ask(self, method, *arguments, unless):
+        """Call *method*; the fault code *unless* means that what it asks for is already so."""
+        try:
+            getattr(self._rpc, method)(*arguments)
+        except xmlrpc.client.Fault as error:
+            if error.faultCode != unless:
+                raise GearvisorError(
+                    f"supervisord refuses {method}({', '.join(map(str, arguments))}): {error.faultString}. "
+                    "See its log, /var/log/supervisor/supervisord.log"
+                ) from None

@@ -1,0 +1,104 @@
+# Copyright: Gearvisor contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Supervisor's configuration text: quoting, rendering, reading back, masking. All pure."""
+
+from __future__ import annotations
+
+import configparser
+import re
+
+from ..errors import InvalidOption
+
+MARK = "; Written by Ansible (Gearvisor)."
+_HEADER = MARK + " Fleet: {fleet}. Changes made here are lost."
+_FLEET = re.compile(re.escape(MARK) + r" Fleet: (\S+)\. ")
+_FINGERPRINT = re.compile(r"^; Fingerprint of the deployed code: (\S+)$", re.MULTILINE)
+_ENVIRONMENT_LINE = re.compile(r"^environment=.*$", re.MULTILINE)
+_ENVIRONMENT_VALUE = re.compile(r"""([A-Za-z_][A-Za-z0-9_]*)=("[^"]*"|'[^']*')""")
+
+
+def quote_environment(option, values):
+    """Return *values* as Supervisor's environment= text, exactly or not at all.
+
+    Supervisor up to 4.3 splits the text with a non-POSIX shlex and strips
+    quote characters from both ends; it has no escapes. So a value goes into
+    double quotes if it can, into single ones if it must, and is refused with
+    InvalidOption when neither gives back the same value.
+    """
+    return ",".join(f"{name}={_quote(f'{option}.{name}', value)}" for name, value in values.items())
+
+
+def _quote(option, value):
+    if re.search(r"[\n\r\0]|\s[;#]", value):
+        raise InvalidOption(
+            option,
+            "(not shown)",
+            "holds a line break, or white space followed by ';' or '#', which Supervisor cannot carry",
+            "Put it into a file that the program reads",
+        )
+    doubled = value.replace("%", "%%")
+    # A backslash in double quotes would change its meaning in Supervisor 4.4.
+    if not re.search(r'["\\]', value) and not value.startswith("'") and not value.endswith("'"):
+        return f'"{doubled}"'
+    if "'" not in value and not value.startswith('"') and not value.endswith('"'):
+        return f"'{doubled}'"
+    raise InvalidOption(
+        option,
+        "(not shown)",
+        "holds quotes or backslashes in a mix that Supervisor cannot carry",
+        "Put it into a file that the program reads",
+    )
+
+
+def option_text(option, value):
+    """Return one typed option value as Supervisor writes it; *option* names it in errors."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return quote_environment(option, value)
+    if isinstance(value, list):
+        return ",".join(str(item) for item in value)
+    return str(value)
+
+
+def render_file(fleet, sections, fingerprint=None):
+    """Return the text of one program file.
+
+    *sections* is {section name: {option: text}}, e.g. {"program:mail_00": {"command": "..."}}.
+    """
+    lines = [_HEADER.format(fleet=fleet)]
+    if fingerprint:
+        lines.append(f"; Fingerprint of the deployed code: {fingerprint}")
+    for section, options in sections.items():
+        lines += ["", f"[{section}]", *(f"{option}={text}" for option, text in options.items())]
+    return "\n".join(lines) + "\n"
+
+
+def fleet_of(text):
+    """Return the fleet whose call wrote this file, or None for somebody else's file."""
+    match = _FLEET.match(text)
+    return match.group(1) if match else None
+
+
+def fingerprint_of(text):
+    """Return the fingerprint noted in a program file, or None."""
+    match = _FINGERPRINT.search(text)
+    return match.group(1) if match else None
+
+
+def parse_sections(text):
+    """Return {section: {option: text}} as Supervisor reads it.
+
+    Raises configparser.Error on text that is no configuration.
+    """
+    parser = configparser.RawConfigParser(
+        strict=False, comment_prefixes=(";", "#"), inline_comment_prefixes=(";", "#")
+    )
+    parser.read_string(text)
+    return {section: dict(parser.items(section)) for section in parser.sections()}
+
+
+def masked(text):
+    """Return configuration text fit to be shown: environment names stay, values do not."""
+    return _ENVIRONMENT_LINE.sub(lambda line: _ENVIRONMENT_VALUE.sub(r'\1="***"', line.group()), text)
