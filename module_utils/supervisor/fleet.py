@@ -90,7 +90,10 @@ def converge(request, where, check_mode=False):
     missing = host.missing_directories(new.values())
     if missing and not request.create_directories:
         raise InvalidOption(
-            "create_directories", False, f"leaves out {', '.join(missing)}", "Make them first, or set it to true"
+            "create_directories",
+            False,
+            f"leaves out {', '.join(missing)}",
+            "Make them first, or set it to true",
         )
     drifted, broken = _drift(supervisord)
     if installed and (files.changed() or broken):
@@ -203,7 +206,10 @@ def _environment(supervisord):
         return dict(os.environ)
     try:
         with open(f"/proc/{supervisord.pid()}/environ", "rb") as file:
-            pairs = [entry.decode(errors="surrogateescape").partition("=") for entry in file.read().split(b"\0")]
+            pairs = [
+                entry.decode(errors="surrogateescape").partition("=")
+                for entry in file.read().split(b"\0")
+            ]
     except OSError:
         return dict(os.environ)
     return {name: value for name, separator, value in pairs if separator}
@@ -283,7 +289,9 @@ def _programs_to_restart(request, files, new_by_program):
     return frozenset(
         os.path.basename(path)[: -len(".conf")]
         for path, after in files.changed().items()
-        if after and path in files.before and text.fingerprint_of(after) != text.fingerprint_of(files.before[path])
+        if after
+        and path in files.before
+        and text.fingerprint_of(after) != text.fingerprint_of(files.before[path])
     )
 
 
@@ -298,7 +306,9 @@ def fingerprint_of_paths(paths):
     digest = hashlib.sha256()
     for path in paths:
         if not os.path.exists(path):
-            raise InvalidOption("fingerprint", path, "does not exist", "Deploy the code first, or correct the path")
+            raise InvalidOption(
+                "fingerprint", path, "does not exist", "Deploy the code first, or correct the path"
+            )
         found = sorted(
             os.path.join(directory, name)
             for directory, _below, names in os.walk(path)
@@ -385,4 +395,3 @@ def _roll_back(supervisord, files, old, new, pace):
 def absent(fleet, where, check_mode=False):
     """Remove every program of the fleet; return the module's result."""
     return converge(Request(programs={}, fleet=fleet, purge=True), where, check_mode)
-

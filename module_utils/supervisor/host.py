@@ -40,7 +40,12 @@ def problems(section, path):
             user = None
     yield from _command_problems(section, user, path)
     directory = section.options.get("directory")
-    if directory and "%" not in directory and os.path.lexists(directory) and not os.path.isdir(directory):
+    if (
+        directory
+        and "%" not in directory
+        and os.path.lexists(directory)
+        and not os.path.isdir(directory)
+    ):
         yield InvalidOption(
             f"programs.{section.program}.directory", directory, "is no directory", "Name another"
         )
@@ -53,7 +58,10 @@ def _command_problems(section, user, path):
         words = shlex.split(command.replace("%%", "%"))
     except ValueError:
         yield InvalidOption(
-            option, command, "holds an unbalanced quote", "Close it; Supervisor splits like a shell does"
+            option,
+            command,
+            "holds an unbalanced quote",
+            "Close it; Supervisor splits like a shell does",
         )
         return
     executable = words[0]
@@ -85,7 +93,12 @@ def _executable_by(path, user):
         return os.access(path, os.X_OK)
     groups = os.getgrouplist(pwd.getpwuid(uid).pw_name, gid)
     answer = subprocess.run(
-        ["/usr/bin/test", "-x", path], user=uid, group=gid, extra_groups=groups, check=False, cwd="/"
+        ["/usr/bin/test", "-x", path],
+        user=uid,
+        group=gid,
+        extra_groups=groups,
+        check=False,
+        cwd="/",
     )
     return answer.returncode == 0
 

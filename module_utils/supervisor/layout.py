@@ -93,7 +93,9 @@ def _compact(name, program):
 
 def _texts(name, options):
     return {
-        option: option_text(f"programs.{name}.{option}", options[option]) for option in KINDS if option in options
+        option: option_text(f"programs.{name}.{option}", options[option])
+        for option in KINDS
+        if option in options
     }
 
 
@@ -109,9 +111,15 @@ def _with_separate_logs(program):
     rotated = {
         channel
         for channel in ("stdout", "stderr")
-        if byte_count(program.get(f"{channel}_logfile_maxbytes", DEFAULTS[f"{channel}_logfile_maxbytes"]))
+        if byte_count(
+            program.get(f"{channel}_logfile_maxbytes", DEFAULTS[f"{channel}_logfile_maxbytes"])
+        )
     }
-    if rotated and _is_file(program, "stdout") and program["stdout_logfile"] == program.get("stderr_logfile"):
+    if (
+        rotated
+        and _is_file(program, "stdout")
+        and program["stdout_logfile"] == program.get("stderr_logfile")
+    ):
         program["redirect_stderr"] = True
     if program.get("redirect_stderr"):
         for option in [option for option in program if option.startswith("stderr_logfile")]:

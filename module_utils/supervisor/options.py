@@ -97,7 +97,10 @@ def typed_program(name, given):
     for option, value in given.items():
         if option not in KINDS:
             raise InvalidOption(
-                f"programs.{name}.{option}", value, "is no option of a Supervisor program", _hint(option)
+                f"programs.{name}.{option}",
+                value,
+                "is no option of a Supervisor program",
+                _hint(option),
             )
         if value is not None:
             program[option] = _TYPES[KINDS[option]](f"programs.{name}.{option}", value)
@@ -192,7 +195,9 @@ def _signal(option, value):
     else:
         known = hasattr(signal.Signals, "SIG" + name)
     if not known:
-        raise InvalidOption(option, value, "is no signal", "Use TERM, INT, HUP, QUIT, KILL, USR1 or USR2")
+        raise InvalidOption(
+            option, value, "is no signal", "Use TERM, INT, HUP, QUIT, KILL, USR1 or USR2"
+        )
     return name
 
 
@@ -200,14 +205,19 @@ def _octal(option, value):
     if isinstance(value, str) and re.match(r"0?[0-7]{1,3}\Z", value):
         return value
     raise InvalidOption(
-        option, value, "is no quoted octal mode", "Quote it, as in umask: '027': YAML reads 027 as 23"
+        option,
+        value,
+        "is no quoted octal mode",
+        "Quote it, as in umask: '027': YAML reads 027 as 23",
     )
 
 
 def _bytes(option, value):
     if not isinstance(value, bool) and _BYTES.match(str(value)):
         return str(value)
-    raise InvalidOption(option, value, "is no size", "Use digits, alone or followed by KB, MB or GB")
+    raise InvalidOption(
+        option, value, "is no size", "Use digits, alone or followed by KB, MB or GB"
+    )
 
 
 def _environment(option, value):

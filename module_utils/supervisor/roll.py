@@ -65,7 +65,9 @@ def carry_out(supervisord, plan, old, new, batch, max_unavailable, wait, wait_ti
     run(view, [starting.add(new[group]) for group in plan.add])
     rolls = collections.defaultdict(list)
     for group in plan.change:
-        rolls[new[group].program].append((group, _replace(supervisord, view, starting, old, new, group)))
+        rolls[new[group].program].append(
+            (group, _replace(supervisord, view, starting, old, new, group))
+        )
     for group in plan.restart:
         rolls[new[group].program].append((group, _restart(supervisord, view, starting, new[group])))
     members = collections.defaultdict(list)
@@ -74,7 +76,9 @@ def carry_out(supervisord, plan, old, new, batch, max_unavailable, wait, wait_ti
     run(
         view,
         [
-            _in_batches(view, program, steps, members[program], batch, max_unavailable, wait_timeout)
+            _in_batches(
+                view, program, steps, members[program], batch, max_unavailable, wait_timeout
+            )
             for program, steps in rolls.items()
         ]
         + [starting.start(new[group]) for group in plan.start]
@@ -135,7 +139,9 @@ class _Starting:
         deadline = time.monotonic() + self._timeout + seconds(section.options, "startsecs")
         while True:
             processes = self._view.processes(section.group)
-            pending = [process for process in processes if not _has_started(process, section.options)]
+            pending = [
+                process for process in processes if not _has_started(process, section.options)
+            ]
             if not pending:
                 return
             for process in pending:

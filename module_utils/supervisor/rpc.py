@@ -97,7 +97,9 @@ def socket_settings(text, here):
     """Return (path, username, password) of [unix_http_server] in supervisord.conf's text."""
     parser = configparser.RawConfigParser(strict=False, inline_comment_prefixes=(";", "#"))
     parser.read_string(text)
-    server = dict(parser.items("unix_http_server")) if parser.has_section("unix_http_server") else {}
+    server = (
+        dict(parser.items("unix_http_server")) if parser.has_section("unix_http_server") else {}
+    )
     path = server.get("file", "/run/supervisor.sock").replace("%(here)s", here)
     return path, server.get("username"), server.get("password", "").replace("%%", "%")
 

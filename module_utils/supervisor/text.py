@@ -101,4 +101,6 @@ def parse_sections(text):
 
 def masked(text):
     """Return configuration text fit to be shown: environment names stay, values do not."""
-    return _ENVIRONMENT_LINE.sub(lambda line: _ENVIRONMENT_VALUE.sub(r'\1="***"', line.group()), text)
+    return _ENVIRONMENT_LINE.sub(
+        lambda line: _ENVIRONMENT_VALUE.sub(r'\1="***"', line.group()), text
+    )
