@@ -44,7 +44,9 @@ def check_request(request):
     """Raise InvalidOption for PHP versions and SAPIs that cannot be."""
     for version in request.php:
         if not _VERSION.match(version):
-            raise InvalidOption("php", version, "is no PHP version", "Write it like '8.2', in quotes")
+            raise InvalidOption(
+                "php", version, "is no PHP version", "Write it like '8.2', in quotes"
+            )
     for sapi in request.sapis:
         if sapi not in SAPIS:
             raise InvalidOption(
@@ -59,7 +61,9 @@ def php_versions(installed):
     ['8.2', '8.4']
     """
     matches = (_PHP_PACKAGE.match(name) for name in installed)
-    found = {match.group(1) for match in matches if match and match.string != f"php{match.group(1)}"}
+    found = {
+        match.group(1) for match in matches if match and match.string != f"php{match.group(1)}"
+    }
     return sorted(found, key=lambda version: [int(part) for part in version.split(".")])
 
 
@@ -76,7 +80,10 @@ def wanted_packages(request, versions):
     """
     if not versions:
         sapis = {"apache2": "libapache2-mod-php", "fpm": "php-fpm", "cli": "php-cli"}
-        return {"php-gearman": request.version, **{sapis[sapi]: None for sapi in ("cli", *request.sapis)}}
+        return {
+            "php-gearman": request.version,
+            **{sapis[sapi]: None for sapi in ("cli", *request.sapis)},
+        }
     wanted = {}
     for version in versions:
         wanted[f"php{version}-gearman"] = request.version
@@ -146,7 +153,9 @@ def prove(host, version, sapi=None):
 
 def _absent(request, host, installed, versions, check_mode):
     names = sorted(
-        name for name in installed if name in ("php-gearman", *(f"php{v}-gearman" for v in versions))
+        name
+        for name in installed
+        if name in ("php-gearman", *(f"php{v}-gearman" for v in versions))
     )
     if names and not check_mode:
         packages.remove(host.run, names)

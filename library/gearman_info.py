@@ -1,0 +1,128 @@
+#!/usr/bin/python
+# Copyright: Gearvisor contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: gearman_info
+short_description: Tell what job servers have queued and who works for them
+version_added: 0.1.0
+author: Gearvisor contributors
+description:
+  - Asks each job server on its admin port for its version, its functions with their jobs, and its workers.
+  - A job server that does not answer is reported as not reachable and does not fail the task.
+options:
+  servers:
+    description: Job servers as V(host:port).
+    type: list
+    elements: str
+    default: ["127.0.0.1:4730"]
+  timeout:
+    description: Seconds for connecting and for each command.
+    type: float
+    default: 5
+attributes:
+  check_mode: {support: full, description: Reads only.}
+  diff_mode: {support: none, description: Reads only.}
+  idempotent: {support: full, description: Reads only.}
+"""
+
+EXAMPLES = r"""
+- name: Look at both job servers
+  gearman_info:
+    servers: ["10.0.0.5:4730", "10.0.0.6:4730"]
+  register: fleet
+
+- name: Somebody serves the function
+  ansible.builtin.assert:
+    that: fleet['servers'] | map(attribute='functions.reverse.workers', default=0) | sum > 0
+"""
+
+RETURN = r"""
+servers:
+  description: One entry a job server, in the order of O(servers).
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    server: {description: The V(host:port)., type: str, returned: always}
+    reachable: {description: Whether it answered., type: bool, returned: always}
+    error: {description: Why it is not reachable., type: str, returned: when not reachable}
+    version: {description: Its version., type: str, returned: when reachable, sample: 1.1.20+ds}
+    functions:
+      description: >-
+        By function name, the jobs waiting (C(queued)), the jobs being done (C(running)) and the
+        connections that can do it (C(workers)).
+      type: dict
+      returned: when reachable
+      sample: {"reverse": {"queued": 0, "running": 1, "workers": 2}}
+    workers:
+      description: Its connections with at least one function.
+      type: list
+      elements: dict
+      returned: when reachable
+      sample: [{"address": "127.0.0.1", "client_id": "web1-reverse-00", "functions": ["reverse"]}]
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.errors import InvalidOption
+from ..module_utils.gearman.admin import Admin
+from ..module_utils.gearman.connection import parse_server
+from ..module_utils.gearman.errors import GearmanError
+
+ARGUMENTS = {
+    "servers": {"type": "list", "elements": "str", "default": ["127.0.0.1:4730"]},
+    "timeout": {"type": "float", "default": 5},
+}
+
+
+def check(servers):
+    """Raise InvalidOption for the first of *servers* that is no address."""
+    for server in servers:
+        try:
+            parse_server(server)
+        except ValueError as error:
+            raise InvalidOption(
+                "servers", server, f"is no job server: {error}", "Write host:port"
+            ) from None
+
+
+def look(server, timeout):
+    """Return what one job server says of itself."""
+    try:
+        with Admin(server, timeout=timeout) as admin:
+            return {
+                "server": server,
+                "reachable": True,
+                "version": admin.version(),
+                "functions": {name: status._asdict() for name, status in admin.status().items()},
+                "workers": [
+                    {
+                        "address": worker.address,
+                        "client_id": worker.client_id,
+                        "functions": sorted(worker.functions),
+                    }
+                    for worker in admin.workers()
+                    if worker.functions
+                ],
+            }
+    except GearmanError as error:
+        return {"server": server, "reachable": False, "error": str(error)}
+
+
+def main():
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    try:
+        check(module.params["servers"])
+    except InvalidOption as error:
+        module.fail_json(msg=str(error))
+    servers = [look(server, module.params["timeout"]) for server in module.params["servers"]]
+    module.exit_json(changed=False, servers=servers)
+
+
+if __name__ == "__main__":
+    main()
