@@ -33,6 +33,12 @@ options:
         processes the process number goes before the suffix.
     type: dict
     default: {}
+  defaults:
+    description:
+      - Options, as in O(programs), for programs that do not set them. An C(environment) is merged by
+        variable, and C(redirect_stderr) is left out where a program has a log of its own for errors.
+    type: dict
+    default: {}
   fleet:
     description:
       - Whose files these are. Every file names its fleet in the first line, and a call reads, changes
@@ -64,6 +70,7 @@ options:
       - Files and directories, on the target, whose content is the programs' code. When it changes,
         processes whose definition did not change are restarted by signal, so that each finishes its
         job first.
+      - Of a path that is a link, as to a release or a virtual environment, only where it leads counts.
     type: list
     elements: path
     default: []
@@ -175,6 +182,7 @@ from ..module_utils.supervisor import fleet
 
 ARGUMENTS = {
     "programs": {"type": "dict", "default": {}},
+    "defaults": {"type": "dict", "default": {}},
     "fleet": {"type": "str", "default": "default"},
     "layout": {"type": "str", "choices": ["processes", "numprocs"], "default": "processes"},
     "batch": {"type": "int", "default": 1},
@@ -190,13 +198,18 @@ ARGUMENTS = {
 
 def without_secrets(params):
     """Return the parameters as they may be shown: environment values are masked."""
-    programs = {
-        name: {**options, "environment": "(not shown)"}
-        if isinstance(options, dict) and "environment" in options
-        else options
-        for name, options in params["programs"].items()
+    programs = {name: _without_environment(given) for name, given in params["programs"].items()}
+    return {
+        **params,
+        "programs": programs,
+        "defaults": _without_environment(params["defaults"]),
     }
-    return {**params, "programs": programs}
+
+
+def _without_environment(options):
+    if isinstance(options, dict) and "environment" in options:
+        return {**options, "environment": "(not shown)"}
+    return options
 
 
 def request_from(params):

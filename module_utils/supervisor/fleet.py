@@ -18,6 +18,7 @@ import inspect
 import json
 import os
 import re
+import types
 from typing import NamedTuple
 
 from ..debian.files import read_text, restore_text
@@ -34,9 +35,13 @@ _READY_SECONDS = 30
 
 
 class Request(NamedTuple):
-    """What the fleet shall be. *programs* is {name: {option: value}} as the user wrote it."""
+    """What the fleet shall be. *programs* is {name: {option: value}} as the user wrote it.
+
+    *defaults* is {option: value} for programs that do not set it.
+    """
 
     programs: dict
+    defaults: dict = types.MappingProxyType({})
     fleet: str = "default"
     layout: str = "processes"
     batch: int = 1
@@ -77,7 +82,7 @@ def converge(request, where, check_mode=False):
     new_by_program = _sections_by_program(request)
     new = {section.group: section for sections in new_by_program.values() for section in sections}
     layout.check_shared_logs(new.values())
-    files = _files(request, where, new_by_program)
+    files = _files(request, where, new_by_program, check_mode)
     old = _sections_in(files.before)
     installed = os.path.exists(where.supervisord)
     if not installed and not check_mode:
@@ -116,20 +121,21 @@ def converge(request, where, check_mode=False):
 
 
 def _sections_by_program(request):
+    defaults = options.typed_options("defaults", request.defaults)
     return {
-        name: layout.sections(name, options.typed_program(name, given), request.layout)
+        name: layout.sections(name, options.typed_program(name, given, defaults), request.layout)
         for name, given in sorted(request.programs.items())
     }
 
 
-def _files(request, where, new_by_program):
+def _files(request, where, new_by_program, check_mode):
     """Return the fleet's Files; refuses a path that is somebody else's."""
     before = {}
     for path in glob.glob(os.path.join(where.directory, "*.conf")):
         found = _own_text(path, request.fleet)
         if found is not None:
             before[path] = found
-    fingerprint = fingerprint_of_paths(request.fingerprint)
+    fingerprint = fingerprint_of_paths(request.fingerprint, check_mode)
     after = {}
     for name, sections in new_by_program.items():
         path = os.path.join(where.directory, f"{name}.conf")
@@ -295,31 +301,40 @@ def _programs_to_restart(request, files, new_by_program):
     )
 
 
-def fingerprint_of_paths(paths):
+def fingerprint_of_paths(paths, check_mode=False):
     """Return a digest of the content of files and directories, or None for no paths.
 
-    Names and contents count, times and modes do not. Raises InvalidOption for
-    a path that does not exist.
+    Names and contents count, times and modes do not. Of a path that is a link,
+    as to a release or a virtual environment, only where it leads counts.
+    Raises InvalidOption for a path that does not exist; in check mode an
+    earlier task may be what deploys it.
     """
     if not paths:
         return None
     digest = hashlib.sha256()
     for path in paths:
-        if not os.path.exists(path):
+        digest.update(path.encode() + b"\0")
+        if os.path.islink(path):
+            digest.update(os.readlink(path).encode())
+        elif os.path.exists(path):
+            _digest_content(digest, path)
+        elif not check_mode:
             raise InvalidOption(
                 "fingerprint", path, "does not exist", "Deploy the code first, or correct the path"
             )
-        found = sorted(
-            os.path.join(directory, name)
-            for directory, _below, names in os.walk(path)
-            for name in names
-        ) or ([path] if os.path.isfile(path) else [])
-        for name in found:
-            digest.update(name.encode() + b"\0")
-            if os.path.isfile(name):
-                with open(name, "rb") as file:
-                    digest.update(hashlib.sha256(file.read()).digest())
     return digest.hexdigest()
+
+
+def _digest_content(digest, path):
+    files = [path] if os.path.isfile(path) else []
+    for directory, below, names in os.walk(path):
+        below.sort()
+        files += [os.path.join(directory, name) for name in sorted(names)]
+    for name in files:
+        digest.update(name.encode(errors="surrogateescape") + b"\0")
+        if os.path.isfile(name):
+            with open(name, "rb") as file:
+                digest.update(hashlib.sha256(file.read()).digest())
 
 
 def _result(files, decided, missing, warnings):

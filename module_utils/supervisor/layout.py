@@ -16,12 +16,13 @@ import re
 from typing import NamedTuple
 
 from ..errors import InvalidOption
-from .options import DEFAULTS, KINDS, byte_count
+from .options import DEFAULTS, KINDS, PROGRAM_NAME, byte_count
 from .text import option_text
 
 # What Supervisor accepts after a "%": "%%", or "%(name)" and a conversion.
-_EXPANSION = re.compile(r"%(?:%|\((\w+)\)([-+ #0]*\d*(?:\.\d+)?[diouxXeEfFgGcrsa]))?")
+_EXPANSION = re.compile(r"%(?:%|\((\w+)\)([-+ #0]*\d*(?:\.\d+)?[diouxXeEfFgGrsa]))?")
 _PER_PROCESS = ("process_num", "program_name")
+_PER_SECTION = re.compile(r"%\((?:process_num|program_name|group_name|ENV_)")
 _KNOWN = ("here", "host_node_name", "program_name", "group_name", "process_num", "numprocs")
 
 
@@ -46,8 +47,15 @@ def sections(name, program, layout="processes"):
     for option, value in program.items():
         if KINDS[option] == "text":
             _check_expansions(f"programs.{name}.{option}", value, layout)
+        if option.endswith("_logfile"):
+            _check_second_expansion(f"programs.{name}.{option}", value, layout)
+        if option == "directory" or option.endswith("_logfile"):
+            _check_path(f"programs.{name}.{option}", value)
     program = _with_separate_logs(program)
     if layout == "numprocs":
+        # supervisord does not tell an empty group from none, so none is written.
+        if program.get("numprocs") == 0:
+            return []
         return [Section(name, name, _texts(name, _compact(name, program)))]
     return _one_section_each(name, program)
 
@@ -61,19 +69,20 @@ def _one_section_each(name, program):
     result = []
     for number in range(first, first + count):
         group = _expand(pattern, name, number)
+        if not PROGRAM_NAME.match(group):
+            raise InvalidOption(
+                f"programs.{name}.process_name",
+                pattern,
+                f"gives {group!r}, which is no usable section name",
+                "Use letters, digits, '_', '.', '-', %(program_name)s and %(process_num)02d",
+            )
         options = {
             option: _expand(value, name, number) if KINDS[option] == "text" else value
             for option, value in program.items()
             if option not in ("numprocs", "numprocs_start", "process_name")
         }
         result.append(Section(name, group, _texts(name, options)))
-    if len({section.group for section in result}) < len(result):
-        raise InvalidOption(
-            f"programs.{name}.process_name",
-            pattern,
-            f"gives {count} processes one name",
-            "Put %(process_num)02d into it, or leave it out",
-        )
+    _check_distinct(name, pattern, [section.group for section in result])
     return result
 
 
@@ -81,14 +90,20 @@ def _compact(name, program):
     count = program.get("numprocs", DEFAULTS["numprocs"])
     if count > 1 and "process_name" not in program:
         return {**program, "process_name": "%(program_name)s_%(process_num)02d"}
-    if count > 1 and not re.search(r"%\(process_num\)", program["process_name"]):
+    if count > 1:
+        pattern = program["process_name"]
+        _check_distinct(name, pattern, [_expand(pattern, name, number) for number in range(count)])
+    return program
+
+
+def _check_distinct(name, pattern, names):
+    if len(set(names)) < len(names):
         raise InvalidOption(
             f"programs.{name}.process_name",
-            program["process_name"],
-            f"gives {count} processes one name",
+            pattern,
+            f"gives {len(names)} processes one name",
             "Put %(process_num)02d into it, or leave it out",
         )
-    return program
 
 
 def _texts(name, options):
@@ -134,31 +149,30 @@ def _with_separate_logs(program):
 
 
 def check_shared_logs(all_sections):
-    """Refuse two sections that would rotate one log file. Raises InvalidOption."""
+    """Refuse two sections with one log file that either rotates. Raises InvalidOption."""
     writer = {}
     for section in all_sections:
         for channel in ("stdout", "stderr"):
-            size = section.options.get(
-                f"{channel}_logfile_maxbytes", DEFAULTS[f"{channel}_logfile_maxbytes"]
-            )
-            if not byte_count(size) or not _is_file(section.options, channel):
+            if not _is_file(section.options, channel):
                 continue
             path = section.options[f"{channel}_logfile"]
-            if "%" in path:
+            if _PER_SECTION.search(path):
                 continue
-            if path in writer:
+            size = f"{channel}_logfile_maxbytes"
+            rotates = byte_count(section.options.get(size, DEFAULTS[size])) > 0
+            other, other_rotates = writer.setdefault(path, (section.group, rotates))
+            if other != section.group and (rotates or other_rotates):
                 raise InvalidOption(
                     f"programs.{section.program}.{channel}_logfile",
                     path,
-                    f"is rotated by {writer[path]} too, and rotation by two loses lines",
-                    f"Give each its own file, or set {channel}_logfile_maxbytes: 0 on both",
+                    f"is a log of {other} too, and rotating a shared file loses lines",
+                    f"Give each its own file, or set {size}: 0 on both",
                 )
-            writer[path] = section.group
 
 
 def _is_file(program, channel):
     path = program.get(f"{channel}_logfile", "auto")
-    return path.lower() not in ("auto", "none", "off", "syslog") and not path.startswith("/dev/")
+    return not _is_no_path(path) and not path.startswith("/dev/")
 
 
 def _check_expansions(option, value, layout):
@@ -196,6 +210,33 @@ def _check_expansions(option, value, layout):
                 "uses %(numprocs), so scaling would change every process",
                 "Leave it out, or set layout: numprocs",
             )
+
+
+def _check_second_expansion(option, value, layout):
+    """Supervisor expands the names of log files twice, so "%%" is a "%" to the second time."""
+    once = _EXPANSION.sub(lambda match: "%" if match.group() == "%%" else "", value)
+    try:
+        _check_expansions(option, once, layout)
+    except InvalidOption:
+        raise InvalidOption(
+            option,
+            value,
+            "holds a '%%', which Supervisor expands a second time in the name of a log file",
+            "Write a literal '%' as '%%%%' here, or leave it out",
+        ) from None
+
+
+def _check_path(option, value):
+    """Refuse a relative path: it would start at whatever directory supervisord was started in."""
+    if value.startswith(("/", "%(")):
+        return
+    if option.endswith("_logfile") and (value.startswith("~") or _is_no_path(value)):
+        return
+    raise InvalidOption(option, value, "is no absolute path", "Write it from / on")
+
+
+def _is_no_path(log):
+    return log.lower() in ("auto", "none", "off", "syslog")
 
 
 def _expand(value, name, number):

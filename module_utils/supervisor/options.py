@@ -75,9 +75,12 @@ _BYTE_UNITS = {"": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3}
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
-def typed_program(name, given):
+def typed_program(name, given, defaults=None):
     """Return the program's options with each value in its type; None means "not given".
 
+    *defaults* are the typed options of programs that do not set them. An
+    environment is merged by variable; a default redirect_stderr does not
+    apply to a program with a log of its own for errors.
     Raises InvalidOption for a bad name, an unknown option, or a value that
     Supervisor would refuse or silently misread.
     """
@@ -89,21 +92,12 @@ def typed_program(name, given):
             "Use letters, digits, '_', '.' and '-', beginning with a letter or digit: "
             "the name becomes a file name and a section name",
         )
-    if not isinstance(given, dict):
-        raise InvalidOption(
-            f"programs.{name}", given, "is no mapping of options", "Write 'command: ...' below it"
-        )
-    program = {}
-    for option, value in given.items():
-        if option not in KINDS:
-            raise InvalidOption(
-                f"programs.{name}.{option}",
-                value,
-                "is no option of a Supervisor program",
-                _hint(option),
-            )
-        if value is not None:
-            program[option] = _TYPES[KINDS[option]](f"programs.{name}.{option}", value)
+    own = typed_options(f"programs.{name}", given)
+    program = {**(defaults or {}), **own}
+    if "environment" in own:
+        program["environment"] = {**(defaults or {}).get("environment", {}), **own["environment"]}
+    if "stderr_logfile" in own and "redirect_stderr" not in own:
+        program.pop("redirect_stderr", None)
     if not program.get("command"):
         raise InvalidOption(
             f"programs.{name}.command",
@@ -112,6 +106,30 @@ def typed_program(name, given):
             "Give the command line of the process, with an absolute path",
         )
     return {option: program[option] for option in KINDS if option in program}
+
+
+def typed_options(where, given):
+    """Return the options in *given* with each value in its type; *where* names them in errors."""
+    if not isinstance(given, dict):
+        # What should have been options may hold secrets.
+        shown = None if given is None else "(not shown)"
+        raise InvalidOption(
+            where, shown, "is no mapping of options", "Write 'command: ...' below it"
+        )
+    typed = {}
+    for option, value in given.items():
+        if option not in KINDS:
+            # Its value is not shown: it may be a misspelt environment.
+            raise InvalidOption(
+                where, option, "is no option of a Supervisor program", _hint(option)
+            )
+        if value is not None:
+            typed[option] = _TYPES[KINDS[option]](f"{where}.{option}", value)
+            if typed[option] == "" and option != "command":
+                raise InvalidOption(
+                    f"{where}.{option}", value, "is empty", "Give it a value, or leave it out"
+                )
+    return typed
 
 
 def byte_count(text):
@@ -190,7 +208,7 @@ def _exitcodes(option, value):
 def _signal(option, value):
     name = str(value).upper()
     name = name[3:] if name.startswith("SIG") else name
-    if name.isdigit():
+    if name.isdecimal():
         known = int(name) in {int(item) for item in signal.Signals}
     else:
         known = hasattr(signal.Signals, "SIG" + name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .options import DEFAULTS
-from .rpc import EXITED, RUNNING, STARTING
+from .rpc import AT_REST, EXITED, RUNNING, STARTING
 
 
 class Plan(NamedTuple):
@@ -58,7 +58,7 @@ def make_plan(old, new, state, restart_programs=frozenset()):
             add.append(group)
         elif group in state.drifted or _options(old.get(group)) != section.options:
             change.append(group)
-        elif section.program in restart_programs:
+        elif section.program in restart_programs and _is_wanted(section.options, loaded[group]):
             restart.append(group)
         elif wants_start(section.options, loaded[group]):
             start.append(group)
@@ -74,8 +74,14 @@ def is_true(options, name):
 
 
 def seconds(options, name):
-    """Return an integer option of a rendered section."""
-    return int(options.get(name, DEFAULTS[name]))
+    """Return an integer option of a rendered section; a hand-damaged one counts as not given."""
+    text = str(options.get(name, ""))
+    return int(text) if text.isdecimal() else DEFAULTS[name]
+
+
+def finishes(options):
+    """Tell whether a program of this rendered section may end by itself and stay so."""
+    return options.get("autorestart", DEFAULTS["autorestart"]).lower() != "true"
 
 
 def wants_start(options, processes):
@@ -85,15 +91,30 @@ def wants_start(options, processes):
     """
     if not is_true(options, "autostart"):
         return False
-    finishes = options.get("autorestart", DEFAULTS["autorestart"]).lower() != "true"
-    fine = {RUNNING, STARTING, EXITED} if finishes else {RUNNING, STARTING}
+    fine = {RUNNING, STARTING, EXITED} if finishes(options) else {RUNNING, STARTING}
     return any(process.state not in fine for process in processes)
+
+
+def should_be_up(options, processes):
+    """Tell whether a group counts as unavailable when it is not RUNNING."""
+    if not is_true(options, "autostart"):
+        return False
+    return not (
+        finishes(options) and processes and all(process.state == EXITED for process in processes)
+    )
+
+
+def _is_wanted(options, processes):
+    """Tell whether a group runs, or should: a stopped one that nobody starts is left alone."""
+    return is_true(options, "autostart") or any(
+        process.state not in AT_REST for process in processes
+    )
 
 
 def next_batch(waiting, processes, batch, max_unavailable):
     """Return which of *waiting* (groups of one program) may be taken down now.
 
-    *processes* is {group: [Process]} of the whole program. At most *batch*
+    *processes* is {group: [Process]} of the program's groups that should be up. At most *batch*
     groups go at a time, and never so many that more than *max_unavailable* of
     the program's groups are down; a group that is down already costs nothing.
     """

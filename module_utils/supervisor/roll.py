@@ -15,8 +15,8 @@ import time
 
 from ..errors import GearvisorError
 from .options import DEFAULTS
-from .plan import is_true, next_batch, seconds
-from .rpc import AT_REST, BACKOFF, EXITED, FATAL, RUNNING
+from .plan import finishes, is_true, next_batch, seconds, should_be_up
+from .rpc import AT_REST, BACKOFF, EXITED, FATAL, RUNNING, STOPPING
 
 # supervisord kills a process that outlives stopwaitsecs; this is what it gets for that.
 _KILL_SECONDS = 15
@@ -72,7 +72,7 @@ def carry_out(supervisord, plan, old, new, batch, max_unavailable, wait, wait_ti
         rolls[new[group].program].append((group, _restart(supervisord, view, starting, new[group])))
     members = collections.defaultdict(list)
     for section in new.values():
-        members[section.program].append(section.group)
+        members[section.program].append(section)
     run(
         view,
         [
@@ -86,21 +86,26 @@ def carry_out(supervisord, plan, old, new, batch, max_unavailable, wait, wait_ti
     )
 
 
-def _in_batches(view, program, steps, members, batch, max_unavailable, wait_timeout):
+def _in_batches(view, program, steps, sections, batch, max_unavailable, wait_timeout):
     """Run the steps of one program, a batch at a time."""
     steps = dict(steps)
     limit = max_unavailable or batch
+    patience = wait_timeout + max(seconds(section.options, "startsecs") for section in sections)
     while steps:
-        deadline = time.monotonic() + wait_timeout
+        deadline = time.monotonic() + patience
         chosen = []
         while not chosen:
-            processes = {group: view.processes(group) for group in members}
+            processes = {
+                section.group: view.processes(section.group)
+                for section in sections
+                if should_be_up(section.options, view.processes(section.group))
+            }
             chosen = next_batch(list(steps), processes, batch, limit)
             if not chosen:
                 if time.monotonic() > deadline:
                     raise GearvisorError(
                         f"max_unavailable: {limit} does not let {program} go on: that many of its "
-                        f"processes are not RUNNING after {wait_timeout} s. See 'supervisorctl status', "
+                        f"processes are not RUNNING after {patience} s. See 'supervisorctl status', "
                         "or raise max_unavailable"
                     )
                 yield
@@ -125,9 +130,12 @@ class _Starting:
         yield
         yield from self.until_running(section)
 
-    def start(self, section):
+    def start(self, section, names=None):
+        """Start the group's processes that are at rest; only those in *names*, if given."""
+        # Left by an interrupted run: supervisord cannot start what it is stopping.
+        yield from _until_none(self._view, section, lambda process: process.state == STOPPING)
         for process in self._view.processes(section.group):
-            if process.state in AT_REST:
+            if process.state in AT_REST and (names is None or process.name in names):
                 self._supervisord.start_process(process.full_name)
         yield
         yield from self.until_running(section)
@@ -164,22 +172,30 @@ class _Starting:
 def _has_started(process, options):
     if process.state == RUNNING:
         return True
-    finishes = options.get("autorestart", DEFAULTS["autorestart"]).lower() != "true"
-    return finishes and process.state == EXITED
+    return finishes(options) and process.state == EXITED
 
 
 def _stop(supervisord, view, section):
     """Stop a group and wait for its jobs to end, stopwaitsecs at most; supervisord then kills."""
     supervisord.stop_group(section.group)
     yield
+
+    def is_not_at_rest(process):
+        if process.state in (RUNNING, BACKOFF):
+            supervisord.stop_group(section.group)
+        return process.state not in AT_REST
+
+    yield from _until_none(view, section, is_not_at_rest)
+
+
+def _until_none(view, section, condition):
+    """Wait until no process of a stopping group meets *condition*. Raises GearvisorError."""
     deadline = time.monotonic() + seconds(section.options, "stopwaitsecs") + _KILL_SECONDS
-    while any(process.state not in AT_REST for process in view.processes(section.group)):
+    while any(condition(process) for process in view.processes(section.group)):
         if time.monotonic() > deadline:
             raise GearvisorError(
                 f"{section.group} does not stop, not even by SIGKILL. See 'supervisorctl status {section.group}:*'"
             )
-        if any(process.state in (RUNNING, BACKOFF) for process in view.processes(section.group)):
-            supervisord.stop_group(section.group)
         yield
 
 
@@ -198,6 +214,7 @@ def _restart(supervisord, view, starting, section):
     """Let every process of the group finish its job, leave, and be started again."""
     signal = section.options.get("stopsignal", DEFAULTS["stopsignal"])
     old_pids = {process.pid for process in view.processes(section.group) if process.pid}
+    running = {process.name for process in view.processes(section.group) if process.pid}
     signalled = set()
     deadline = time.monotonic() + seconds(section.options, "stopwaitsecs") + _KILL_SECONDS
     while True:
@@ -219,4 +236,4 @@ def _restart(supervisord, view, starting, section):
                 "longest job, or stop it with 'supervisorctl stop'"
             )
         yield
-    yield from starting.start(section)
+    yield from starting.start(section, None if is_true(section.options, "autostart") else running)

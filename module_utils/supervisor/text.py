@@ -14,8 +14,12 @@ MARK = "; Written by Ansible (Gearvisor)."
 _HEADER = MARK + " Fleet: {fleet}. Changes made here are lost."
 _FLEET = re.compile(re.escape(MARK) + r" Fleet: (\S+)\. ")
 _FINGERPRINT = re.compile(r"^; Fingerprint of the deployed code: (\S+)$", re.MULTILINE)
-_ENVIRONMENT_LINE = re.compile(r"^environment=.*$", re.MULTILINE)
+# With its continuation lines, and as somebody may have edited it by hand.
+_ENVIRONMENT_LINE = re.compile(
+    r"^([;#\s]*environment)[^\S\n]*[=:](.*(?:\n[^\S\n]+\S.*)*)", re.MULTILINE | re.IGNORECASE
+)
 _ENVIRONMENT_VALUE = re.compile(r"""([A-Za-z_][A-Za-z0-9_]*)=("[^"]*"|'[^']*')""")
+_OUR_ENVIRONMENT = re.compile(f"{_ENVIRONMENT_VALUE.pattern}(,{_ENVIRONMENT_VALUE.pattern})*")
 
 
 def quote_environment(option, values):
@@ -49,6 +53,14 @@ def _quote(option, value):
         "holds quotes or backslashes in a mix that Supervisor cannot carry",
         "Put it into a file that the program reads",
     )
+
+
+def environment_values(text):
+    """Return {name: value} of an environment= text that quote_environment made."""
+    return {
+        match.group(1): match.group(2)[1:-1].replace("%%", "%")
+        for match in _ENVIRONMENT_VALUE.finditer(text)
+    }
 
 
 def option_text(option, value):
@@ -101,6 +113,10 @@ def parse_sections(text):
 
 def masked(text):
     """Return configuration text fit to be shown: environment names stay, values do not."""
-    return _ENVIRONMENT_LINE.sub(
-        lambda line: _ENVIRONMENT_VALUE.sub(r'\1="***"', line.group()), text
-    )
+
+    def hide(line):
+        name, value = line.groups()
+        ours = _OUR_ENVIRONMENT.fullmatch(value)
+        return f"{name}=" + (_ENVIRONMENT_VALUE.sub(r'\1="***"', value) if ours else "***")
+
+    return _ENVIRONMENT_LINE.sub(hide, text)

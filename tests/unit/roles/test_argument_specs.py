@@ -1,0 +1,35 @@
+# Copyright: Gearvisor contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a role's argument_specs.yml says is what its defaults are."""
+
+import pathlib
+
+import pytest
+import yaml
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.options import KINDS
+
+ROLES = sorted(path for path in (pathlib.Path(__file__).parents[3] / "roles").iterdir() if path.is_dir())
+
+
+def options_of(role):
+    specs = yaml.safe_load((role / "meta/argument_specs.yml").read_text())
+    return specs["argument_specs"]["main"]["options"]
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_defaults_are_those_of_the_specs(role):
+    defaults = yaml.safe_load((role / "defaults/main.yml").read_text())
+    assert {name: option.get("default") for name, option in options_of(role).items()} == defaults
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_public_variables_have_the_roles_prefix(role):
+    prefix = "supervisor_" if role.name == "supervisor" else f"{role.name}_"
+    assert [name for name in options_of(role) if not name.startswith(prefix)] == []
+
+
+def test_worker_programs_take_every_option_of_supervisor():
+    (worker,) = [role for role in ROLES if role.name == "gearman_worker"]
+    programs = options_of(worker)["gearman_worker_programs"]["options"]
+    assert set(programs) == {"name", *KINDS}
