@@ -1,0 +1,398 @@
+# Copyright: Gearvisor contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""php/worker.php, php/client.php and php/lib.php, run by the real php against a real gearmand."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import threading
+import time
+
+import pytest
+from php_harness import CLIENT, PHP_FOLDER, WORK_COMPLETE, WORK_FAIL, WORKER, run_php, wait_until
+
+LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+0000 (DEBUG|INFO|WARNING|ERROR) .+")
+ALL_BYTES = bytes(range(256))
+
+FUNCTIONS = """<?php
+return [
+    'refuse' => fn (string $data) => throw new Gearvisor\\JobFailed("will not take $data"),
+    'number' => fn (string $data) => 42,
+    'nothing' => function (string $data): void {},
+    'warn' => function (string $data): string {
+        trigger_error("forged\\n$data", E_USER_WARNING);
+        return 'warned';
+    },
+    'progress' => function (string $data, GearmanJob $job): string {
+        foreach ([1, 2, 3, 4, 5, 6] as $step) { usleep(200000); $job->sendStatus($step, 6); }
+        return 'late';
+    },
+    'handle' => fn (string $data, GearmanJob $job): string => $job->handle(),
+];
+"""
+
+
+# The pure parts
+
+
+@pytest.mark.parametrize(
+    "expression, expected",
+    [
+        ("array_keys(servers([], ''))", ["127.0.0.1:4730"]),
+        ("array_keys(servers([], 'a:1, b'))", ["a:1", "b:4730"]),
+        ("array_keys(servers(['c:3', '[::1]:5,c:3'], 'a:1'))", ["c:3", "[::1]:5"]),
+        ("Server::parse('[::1]')->host", "::1"),
+        ("(new Limits())->reached(10 ** 6, 1e6, 1e6)", None),
+        ("(new Limits(jobs: 3))->reached(2, 0, 0)", None),
+        ("(new Limits(jobs: 3))->reached(3, 0, 0)", "max-jobs 3"),
+        ("(new Limits(seconds: 9))->reached(0, 9.1, 0)", "max-seconds 9"),
+        ("(new Limits(rssMib: 64))->reached(0, 0, 65)", None),
+        ("(new Limits(rssMib: 64))->reached(1, 0, 65)", "max-rss 64 MiB"),
+        (
+            "(new Limits(1000, 100, 10))->splayed(0.5, 0.5)",
+            {"jobs": 750, "seconds": 75, "rssMib": 7.5},
+        ),
+        ("(new Limits(3))->splayed(0.1, 1)", {"jobs": 3, "seconds": 0, "rssMib": 0}),
+        ("(new Limits())->splayed(1, 1)", {"jobs": 0, "seconds": 0, "rssMib": 0}),
+        (
+            "array_map(fn ($n) => backoff($n, 1), [0, 1, 2, 3, 4, 5, 999])",
+            [0.25, 0.5, 1, 2, 4, 5, 5],
+        ),
+        ("backoff(9, 0)", 2.5),
+        ("logLine(1769860800, 'info', \"a\\r\\nb\\0c\")", "2026-01-31T12:00:00+0000 INFO a b c\n"),
+        (
+            "parseArguments(['f', '--s', 'a', '--s=b=c', '--v=', '--x', '-', '--', '-d'], "
+            "['s' => 'list', 'v' => 'value', 'x' => 'flag'])",
+            [{"s": ["a", "b=c"], "v": "", "x": True}, ["f", "-", "-d"]],
+        ),
+        ("rssMib() > 5 && rssMib() < 500", True),
+    ],
+)
+def test_library(expression, expected):
+    code = f"namespace Gearvisor; require '{PHP_FOLDER}/lib.php'; echo json_encode({expression});"
+    done = run_php("-d", "display_errors=stderr", "-r", code)
+    assert done.stderr == b""
+    assert json.loads(done.stdout) == expected
+
+
+# The command lines
+
+
+@pytest.mark.parametrize(
+    "program, arguments, words",
+    [
+        (WORKER, ["--bogus"], ["--bogus", "--help"]),
+        (WORKER, ["extra"], ["extra", "--help"]),
+        (WORKER, ["--server"], ["--server", "missing"]),
+        (WORKER, ["--server", "::1"], ["--server", "::1", "[IPV6]:PORT"]),
+        (WORKER, ["--server", "a:0"], ["port 0", "1 to 65535"]),
+        (WORKER, ["--server", "a:99999"], ["port 99999", "1 to 65535"]),
+        (WORKER, ["--max-jobs", "-1"], ["--max-jobs", "'-1'", "whole number"]),
+        (WORKER, ["--max-rss", "64M"], ["--max-rss", "'64M'", "whole number"]),
+        (WORKER, ["--splay", "1.5"], ["--splay", "'1.5'", "0 to 1"]),
+        (WORKER, ["--log-level", "loud"], ["--log-level", "loud", "warning"]),
+        (WORKER, ["--client-id", "a b"], ["--client-id", "a b", "without blanks"]),
+        (WORKER, ["--functions", "/nowhere.php"], ["--functions", "/nowhere.php", "path"]),
+        (WORKER, ["--functions", f"{PHP_FOLDER}/reference.php"] * 2, ["'reverse'", "already"]),
+        (CLIENT, [], ["FUNCTION", "--help"]),
+        (CLIENT, ["f", "a", "b"], ["FUNCTION", "--help"]),
+        (CLIENT, ["f"], ["empty", "null"]),
+        (CLIENT, ["f", "x", "--help=yes"], ["--help", "no value"]),
+        (CLIENT, ["f", "x", "--priority", "top"], ["--priority", "top", "high, normal, low"]),
+        (CLIENT, ["f", "x", "--timeout", "soon"], ["--timeout", "soon"]),
+        (CLIENT, ["f", "x", "--unique", "u" * 64], ["--unique", "1 to 63"]),
+    ],
+)
+def test_wrong_usage(program, arguments, words):
+    done = run_php(program, *arguments)
+    message = done.stderr.decode()
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert all(word in message for word in words), message
+    assert message.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "code, words",
+    [
+        ("return [", ["cannot be loaded", "Unclosed '['"]),
+        ("throw new Exception('no database');", ["cannot be loaded", "no database", ":1"]),
+        ("echo '';", ["returns no array", "return ["]),
+        ("return ['strrev'];", ["entry '0'", "'name' => function"]),
+        ("return ['a' => 'no_such_function'];", ["entry 'a'", "'name' => function"]),
+    ],
+)
+def test_wrong_functions_file(tmp_path, code, words):
+    file = tmp_path / "functions.php"
+    file.write_text(f"<?php {code}")
+    done = run_php(WORKER, "--functions", str(file))
+    message = done.stderr.decode()
+    assert done.returncode == 2
+    assert all(word in message for word in ["--functions", str(file), *words]), message
+
+
+@pytest.mark.parametrize("program", [WORKER, CLIENT])
+def test_help(program):
+    done = run_php(program, "--help")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"Exit codes: 0" in done.stdout
+
+
+# Jobs
+
+
+@pytest.mark.parametrize("function", ["reverse", "reverse_php", "echo"])
+@pytest.mark.parametrize(
+    "data", [ALL_BYTES, b"\0", b"text\n", ALL_BYTES * 4096], ids=["all", "nul", "text", "1MiB"]
+)
+def test_round_trip(shared, client, function, data):
+    done = client(shared[0], function, "-", data=data)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == (data if function == "echo" else data[::-1])
+
+
+def test_round_trip_of_nothing(shared):
+    assert shared[0].submit("reverse", b"") == (WORK_COMPLETE, b"")
+
+
+@pytest.mark.parametrize("priority", ["high", "normal", "low"])
+def test_priority_and_unique(shared, client, priority):
+    done = client(shared[0], "--priority", priority, "--unique", "one", "reverse", "abc")
+    assert (done.returncode, done.stdout) == (0, b"cba")
+
+
+@pytest.mark.parametrize("priority", ["high", "normal", "low"])
+def test_background(shared, client, priority):
+    done = client(shared[0], "--background", "--priority", priority, "reverse", "abc")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(b"H:")
+
+
+def test_fail(shared):
+    assert shared[0].submit("fail")[0] == WORK_FAIL
+    shared[1].wait_for_log("failed: asked to fail")
+
+
+def test_exception(shared, client):
+    done = client(shared[0], "fail", "the \u00e4ther is out")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.decode() == "client.php: fail threw an exception: the \u00e4ther is out\n"
+    assert client(shared[0], "reverse", "abc").stdout == b"cba"
+    assert "ERROR fail H:" in shared[1].log()
+    assert shared[1].process.poll() is None
+
+
+def test_many_failures_do_not_cost_the_connection(shared):
+    for _number in range(50):
+        assert shared[0].submit("fail")[0] == WORK_FAIL
+        assert shared[0].submit("fail", b"x")[0] == WORK_FAIL
+    assert "connection lost" not in shared[1].log()
+
+
+def test_own_functions(new_server, new_worker, client, tmp_path):
+    file = tmp_path / "functions.php"
+    file.write_text(FUNCTIONS)
+    server = new_server()
+    worker = new_worker(
+        [server], "--functions", str(file), "--functions", f"{PHP_FOLDER}/reference.php"
+    )
+    for function, data, code, stdout, stderr in [
+        ("refuse", "this", 1, "", "refuse failed"),
+        ("number", "x", 1, "", "number returned int, not a string: use json_encode()"),
+        ("nothing", "x", 0, "", ""),
+        ("warn", "line", 0, "warned", ""),
+        ("handle", "x", 0, "H:", ""),
+        ("reverse", "abc", 0, "cba", ""),
+    ]:
+        done = client(server, "--timeout", "5", function, data)
+        assert done.returncode == code, (function, done)
+        assert done.stdout.decode().startswith(stdout)
+        assert stderr in done.stderr.decode()
+    # Progress does not extend the time the caller gave.
+    assert client(server, "--timeout", "0.5", "progress", "x").returncode == 4
+    assert "will not take this" in worker.log()
+    assert "WARNING forged line in" in worker.log()
+    assert all(LOG_LINE.fullmatch(line) for line in worker.log().splitlines())
+
+
+# The client without a worker or a server
+
+
+def test_client_timeout(shared, client):
+    start = time.monotonic()
+    done = client(shared[0], "--timeout", "0.5", "nobody_serves_this", "x")
+    assert (done.returncode, done.stdout) == (4, b"")
+    assert b"--timeout" in done.stderr and b"nobody_serves_this" in done.stderr
+    assert time.monotonic() - start < 2
+
+
+def test_client_without_a_server(new_server, client):
+    server = new_server(start=False)
+    done = client(server, "reverse", "abc")
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert server.address.encode() in done.stderr and b"--server" in done.stderr
+
+
+def test_client_takes_the_server_that_answers(shared, new_server, client):
+    done = client(new_server(start=False), "--server", shared[0].address, "reverse", "abc")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"cba", b"")
+
+
+def test_client_loses_its_server(new_server, new_worker, client):
+    server = new_server()
+    new_worker([server])
+    wait_until(lambda: server.submit("echo", b"x") == (WORK_COMPLETE, b"x"))
+    timer = threading.Timer(0.5, server.stop)
+    timer.start()
+    done = client(server, "sleep", "2")
+    timer.join()
+    assert done.returncode == 3
+    assert b"connection lost" in done.stderr
+
+
+def test_servers_from_the_environment(new_server, new_worker, client, monkeypatch):
+    down, up, named = new_server(start=False), new_server(), new_server()
+    monkeypatch.setenv("GEARMAN_SERVERS", f"{down.address}, {up.address}")
+    worker = new_worker([], client_id="by-environment")
+    up.wait_for_worker("by-environment")
+    assert client(None, "reverse", "abc").stdout == b"cba"
+    assert "connection lost" not in worker.log()
+    # libgearman would add the servers of the environment to those named.
+    new_worker([named], client_id="by-option")
+    assert "by-option" not in up.workers()
+    assert client(named, "reverse", "abc").stdout == b"cba"
+
+
+# Leaving
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_when_idle(new_server, new_worker, number):
+    worker = new_worker([new_server()])
+    start = time.monotonic()
+    worker.process.send_signal(number)
+    assert worker.process.wait(timeout=5) == 0
+    assert time.monotonic() - start < 2
+    assert f"leaves: {number.name}, jobs 0" in worker.log()
+
+
+def test_signal_in_a_job(new_server, new_worker, client):
+    server = new_server()
+    worker = new_worker([server])
+    timer = threading.Timer(0.4, worker.process.terminate)
+    timer.start()
+    start = time.monotonic()
+    done = client(server, "sleep", "1.2")
+    assert (done.returncode, done.stdout) == (0, b"1.2")
+    assert time.monotonic() - start >= 1.2
+    assert worker.process.wait(timeout=2) == 0
+    timer.join()
+
+
+def test_second_signal_leaves_at_once(new_server, new_worker, client):
+    server = new_server()
+    worker = new_worker([server])
+    client(server, "--background", "sleep", "20")
+    time.sleep(0.3)
+    worker.process.terminate()
+    time.sleep(0.3)
+    assert worker.process.poll() is None
+    worker.process.terminate()
+    assert worker.process.wait(timeout=1) == -signal.SIGTERM
+
+
+def test_signal_without_a_server(new_server, new_worker):
+    worker = new_worker([new_server(start=False)], wait=False)
+    worker.wait_for_log("no answer")
+    time.sleep(1)  # in a longer back-off
+    start = time.monotonic()
+    worker.process.terminate()
+    assert worker.process.wait(timeout=5) == 0
+    assert time.monotonic() - start < 0.5
+
+
+@pytest.mark.parametrize(
+    "option, jobs, reason",
+    [
+        ("--max-jobs=3", 3, "max-jobs 3"),
+        ("--max-rss=1", 1, "max-rss 1 MiB"),
+        ("--max-seconds=1", 0, "max-seconds 1"),
+    ],
+)
+def test_limits(new_server, new_worker, client, option, jobs, reason):
+    server = new_server()
+    worker = new_worker([server], option, "--splay=0")
+    for _number in range(jobs):
+        assert client(server, "--timeout", "5", "reverse", "ab").stdout == b"ba"
+    assert worker.process.wait(timeout=5) == 0
+    assert f"leaves: {reason}, jobs {jobs}" in worker.log()
+
+
+# Servers that come and go
+
+
+def test_server_restart_keeps_the_id(new_server, new_worker, client):
+    server = new_server()
+    worker = new_worker([server])
+    server.stop()
+    worker.wait_for_log("no answer")
+    server.start()
+    server.wait_for_worker("worker-1")
+    assert client(server, "reverse", "abc").stdout == b"cba"
+    assert len(worker.log().splitlines()) == 5, worker.log()
+
+
+def test_server_down_at_start(new_server, new_worker, client):
+    server = new_server(start=False)
+    worker = new_worker([server])
+    time.sleep(5)
+    assert len(worker.log().splitlines()) == 2, worker.log()
+    server.start()
+    server.wait_for_worker("worker-1")
+    assert client(server, "reverse", "abc").stdout == b"cba"
+
+
+def test_one_of_two_servers_down(new_server, new_worker, client):
+    down, up = new_server(start=False), new_server()
+    worker = new_worker([down, up])
+    start = time.monotonic()
+    for _number in range(20):
+        assert up.submit("reverse", b"abc") == (WORK_COMPLETE, b"cba")
+    assert time.monotonic() - start < 1
+    time.sleep(1)
+    assert len(worker.log().splitlines()) == 3, worker.log()
+    down.start()
+    down.wait_for_worker("worker-1")
+    up.wait_for_worker("worker-1")
+    for server in (down, up):
+        assert client(server, "reverse", "abc").stdout == b"cba"
+
+
+def test_one_of_two_servers_restarts(new_server, new_worker):
+    one, two = new_server(), new_server()
+    new_worker([one, two])
+    one.stop()
+    start = time.monotonic()
+    assert two.submit("reverse", b"abc") == (WORK_COMPLETE, b"cba")
+    assert time.monotonic() - start < 2
+    # libgearman alone reconnects here in silence, and the id is gone.
+    one.start()
+    one.wait_for_worker("worker-1")
+    two.wait_for_worker("worker-1")
+    assert one.submit("reverse", b"abc") == (WORK_COMPLETE, b"cba")
+
+
+def test_a_server_that_hangs_does_not_hold_up_the_other(new_server, new_worker):
+    hung, other = new_server(), new_server()
+    worker = new_worker([hung, other])
+    hung.process.send_signal(signal.SIGSTOP)
+    worker.wait_for_log(f"no answer from {hung.address}", seconds=9)
+    start = time.monotonic()
+    for _number in range(5):
+        assert other.submit("reverse", b"abc") == (WORK_COMPLETE, b"cba")
+    assert time.monotonic() - start < 2
+    hung.process.send_signal(signal.SIGCONT)
+    hung.wait_for_worker("worker-1")
