@@ -16,7 +16,7 @@ const CLIENT_HELP = <<<'TEXT'
     Submits a job and writes its result to stdout as it is; - reads the data from stdin.
 
       --server HOST:PORT   a job server; may be repeated: the first that answers gets the
-                           job (default: the comma-separated list in GEARMAN_SERVERS, else
+                           job (default: the comma-separated list in GEARVISOR_SERVERS, else
                            127.0.0.1:4730)
       --background         do not wait for the result: write the job's handle and leave
       --priority LEVEL     high, normal (default) or low
@@ -79,7 +79,7 @@ function requestFrom(array $arguments): ?Request
     if ($unique !== null && ($unique === '' || strlen($unique) > 63)) {
         throw new UsageError("--unique: '$unique' does not fit: give 1 to 63 bytes");
     }
-    $servers = servers($options['server'] ?? [], (string) getenv('GEARMAN_SERVERS'));
+    $servers = servers($options['server'] ?? [], (string) getenv('GEARVISOR_SERVERS'));
     $priority = choice('--priority', $options['priority'] ?? 'normal', ['high', 'normal', 'low']);
     $timeout = number('--timeout', $options['timeout'] ?? '0', 0, 1e6);
     $data = $operands[1] ?? '';

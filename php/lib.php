@@ -200,7 +200,7 @@ function clientId(string $value): string
 }
 
 /**
- * The servers given as options, else those of GEARMAN_SERVERS, else the one on this host.
+ * The servers given as options, else those of GEARVISOR_SERVERS, else the one on this host.
  *
  * @param list<string> $given each may be a comma-separated list
  * @return array<string, Server> by name, without duplicates

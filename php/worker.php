@@ -15,7 +15,7 @@ const WORKER_HELP = <<<'TEXT'
     Serves Gearman functions, one job at a time, until it is asked to leave.
 
       --server HOST:PORT   a job server; may be repeated (default: the comma-separated
-                           list in GEARMAN_SERVERS, else 127.0.0.1:4730)
+                           list in GEARVISOR_SERVERS, else 127.0.0.1:4730)
       --functions FILE     a PHP file that returns an array of name => function; may be
                            repeated (default: reference.php beside this file)
       --client-id ID       the name shown by the servers (default: HOST:PID)
@@ -361,7 +361,7 @@ function workerFrom(array $arguments): ?Worker
     );
     $splay = number('--splay', $options['splay'] ?? '0.1', 0, 1);
     return new Worker(
-        servers($options['server'] ?? [], (string) getenv('GEARMAN_SERVERS')),
+        servers($options['server'] ?? [], (string) getenv('GEARVISOR_SERVERS')),
         loadFunctions($options['functions'] ?? [__DIR__ . '/reference.php']),
         clientId($options['client-id'] ?? gethostname() . ':' . getmypid()),
         $limits->splayed($splay, Worker::random()),

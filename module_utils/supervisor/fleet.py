@@ -32,6 +32,8 @@ SUPERVISORD = "/usr/bin/supervisord"
 # Program files may hold secrets in environment=.
 _FILE_MODE = 0o640
 _READY_SECONDS = 30
+# The sections that Supervisor makes a process group of.
+_GROUP_KINDS = ("program", "group", "eventlistener", "fcgi-program")
 
 
 class Request(NamedTuple):
@@ -157,7 +159,7 @@ def _files(request, where, new_by_program, check_mode):
 def _own_text(path, fleet):
     try:
         found = read_text(path)
-    except UnicodeDecodeError:
+    except (UnicodeDecodeError, OSError):
         return None
     return found if found is not None and text.fleet_of(found) == fleet else None
 
@@ -179,7 +181,12 @@ def _sections_in(files):
 
 def _connect(where, check_mode):
     """Return a ready Supervisord, or None in check mode when it does not answer."""
-    settings = socket_settings(read_text(where.config) or "", os.path.dirname(where.config))
+    try:
+        settings = socket_settings(read_text(where.config) or "", os.path.dirname(where.config))
+    except (configparser.Error, UnicodeDecodeError) as error:
+        raise GearvisorError(
+            f"{where.config} is broken: {error}. Correct it, then run this again. Nothing was written"
+        ) from None
     supervisord = Supervisord(*settings)
     try:
         supervisord.wait_ready(0 if check_mode else _READY_SECONDS)
@@ -262,12 +269,28 @@ def _dry_run(where, files, missing, new, supervisord, check_mode):
     answer = json.loads(out)
     if answer["error"]:
         raise GearvisorError(_explained(answer["error"], files))
-    for title, owners in answer["owners"].items():
-        ours = [path for path in owners if path in files.after]
-        if ours and len(owners) > 1:
+    _check_owners(where, files, new, answer["owners"])
+
+
+def _check_owners(where, files, new, owners):
+    """Refuse a group that is also somebody else's. *owners* is {section: [files that define it]}."""
+    by_group = collections.defaultdict(list)
+    for title, paths in owners.items():
+        kind, _colon, group = title.partition(":")
+        if kind in _GROUP_KINDS:
+            by_group[group] += [f"[{title}] in {path}" for path in paths]
+    for section in new.values():
+        found = by_group.get(section.group, [])
+        if not found:
             raise GearvisorError(
-                f"programs: [{title}] would be defined twice, in {' and '.join(owners)}; Supervisor merges "
-                "the two silently. Rename the program, or remove the other definition"
+                f"{where.config} does not include the files in {where.directory}, so Supervisor would never "
+                f"read them. Add 'files = {where.directory}/*.conf' to its [include]. Nothing was written"
+            )
+        if len(found) > 1:
+            raise GearvisorError(
+                f"programs: {section.group} would be defined twice, as {' and '.join(found)}; Supervisor "
+                "mixes the two up silently. Rename the program, or remove the other definition. "
+                "Nothing was written"
             )
 
 
@@ -297,7 +320,7 @@ def _programs_to_restart(request, files, new_by_program):
         for path, after in files.changed().items()
         if after
         and path in files.before
-        and text.fingerprint_of(after) != text.fingerprint_of(files.before[path])
+        and text.fingerprint_of(after) not in (None, text.fingerprint_of(files.before[path]))
     )
 
 
@@ -313,9 +336,9 @@ def fingerprint_of_paths(paths, check_mode=False):
         return None
     digest = hashlib.sha256()
     for path in paths:
-        digest.update(path.encode() + b"\0")
+        digest.update(os.fsencode(path) + b"\0")
         if os.path.islink(path):
-            digest.update(os.readlink(path).encode())
+            digest.update(os.fsencode(os.readlink(path)))
         elif os.path.exists(path):
             _digest_content(digest, path)
         elif not check_mode:
@@ -328,10 +351,11 @@ def fingerprint_of_paths(paths, check_mode=False):
 def _digest_content(digest, path):
     files = [path] if os.path.isfile(path) else []
     for directory, below, names in os.walk(path):
-        below.sort()
+        # Python writes its caches there when the code first runs.
+        below[:] = sorted(name for name in below if name != "__pycache__")
         files += [os.path.join(directory, name) for name in sorted(names)]
     for name in files:
-        digest.update(name.encode(errors="surrogateescape") + b"\0")
+        digest.update(os.fsencode(name) + b"\0")
         if os.path.isfile(name):
             with open(name, "rb") as file:
                 digest.update(hashlib.sha256(file.read()).digest())
@@ -381,6 +405,10 @@ def _apply(request, where, supervisord, files, decided, old, new, missing):
         supervisord.reload_config()
         roll.carry_out(supervisord, decided, old, new, **pace)
     except BaseException as error:
+        if not files.changed():
+            # The definition is the one on disk already, so there is none to go back to.
+            host.remove_directories(made)
+            raise
         back = _roll_back(supervisord, files, old, new, {**pace, "wait": True})
         host.remove_directories(made)
         if isinstance(error, GearvisorError):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import pwd
@@ -12,7 +13,8 @@ import shlex
 import shutil
 import subprocess
 
-from ..errors import InvalidOption
+from ..errors import GearvisorError, InvalidOption
+from .text import environment_values
 
 
 def user_id(user):
@@ -24,7 +26,8 @@ def user_id(user):
 def problems(section, path):
     """Yield InvalidOption for each thing the section needs and this host does not have.
 
-    *path* is supervisord's PATH, where it looks up a command without a slash.
+    *path* is supervisord's PATH, where it looks up a command without a slash
+    unless the program has a PATH of its own.
     """
     user = section.options.get("user")
     if user is not None:
@@ -38,7 +41,8 @@ def problems(section, path):
                 "Create it first, for instance with ansible.builtin.user, or name another",
             )
             user = None
-    yield from _command_problems(section, user, path)
+    own = environment_values(section.options.get("environment", ""))
+    yield from _command_problems(section, user, own.get("PATH", path))
     directory = section.options.get("directory")
     if (
         directory
@@ -131,26 +135,30 @@ def make_directories(directories):
     Directories above the named ones belong to root.
     """
     made = []
-    for directory, user in directories.items():
-        above = []
-        parent = os.path.dirname(directory.rstrip("/"))
-        while not os.path.lexists(parent):
-            above.append(parent)
-            parent = os.path.dirname(parent)
-        for new in [*reversed(above), directory]:
-            if not os.path.lexists(new):
-                os.mkdir(new)
-                os.chmod(new, 0o755)
-                made.append(new)
-        if user is not None:
-            os.chown(directory, *user_id(user))
+    try:
+        for directory, user in directories.items():
+            above = []
+            parent = os.path.dirname(directory.rstrip("/"))
+            while not os.path.lexists(parent):
+                above.append(parent)
+                parent = os.path.dirname(parent)
+            for new in [*reversed(above), directory]:
+                if not os.path.lexists(new):
+                    os.mkdir(new)
+                    made.append(new)
+                    os.chmod(new, 0o755)
+            if user is not None:
+                os.chown(directory, *user_id(user))
+    except OSError as error:
+        remove_directories(made)
+        raise GearvisorError(
+            f"The directory {directory} cannot be made: {error}. Make it first, or name another"
+        ) from None
     return made
 
 
 def remove_directories(made):
     """Take back what make_directories made, as far as it is still empty."""
     for directory in reversed(made):
-        try:
+        with contextlib.suppress(OSError):
             os.rmdir(directory)
-        except OSError:
-            return

@@ -255,12 +255,14 @@ def test_client_loses_its_server(new_server, new_worker, client):
 
 def test_servers_from_the_environment(new_server, new_worker, client, monkeypatch):
     down, up, named = new_server(start=False), new_server(), new_server()
+    monkeypatch.setenv("GEARVISOR_SERVERS", f"{down.address}, {up.address}")
+    # libgearman's own variable, which must add nothing.
     monkeypatch.setenv("GEARMAN_SERVERS", f"{down.address}, {up.address}")
     worker = new_worker([], client_id="by-environment")
     up.wait_for_worker("by-environment")
     assert client(None, "reverse", "abc").stdout == b"cba"
     assert "connection lost" not in worker.log()
-    # libgearman would add the servers of the environment to those named.
+    # Those named are all.
     new_worker([named], client_id="by-option")
     assert "by-option" not in up.workers()
     assert client(named, "reverse", "abc").stdout == b"cba"
