@@ -14,7 +14,8 @@ ROLES = sorted(path for path in (pathlib.Path(__file__).parents[3] / "roles").it
 
 def options_of(role):
     specs = yaml.safe_load((role / "meta/argument_specs.yml").read_text())
-    return specs["argument_specs"]["main"]["options"]
+    entries = specs["argument_specs"].values()
+    return {name: option for entry in entries for name, option in entry["options"].items()}
 
 
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
