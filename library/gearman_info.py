@@ -69,7 +69,7 @@ servers:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.errors import InvalidOption
+from ..module_utils.failure import InvalidOption
 from ..module_utils.gearman.admin import Admin
 from ..module_utils.gearman.connection import parse_server
 from ..module_utils.gearman.errors import GearmanError

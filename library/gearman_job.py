@@ -110,7 +110,7 @@ import binascii
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.errors import GearvisorError, InvalidOption
+from ..module_utils.failure import GearvisorError, InvalidOption
 from ..module_utils.gearman.client import Client
 from ..module_utils.gearman.errors import (
     GearmanError,

@@ -81,7 +81,7 @@ sapis:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.errors import GearvisorError
+from ..module_utils.failure import GearvisorError
 from ..module_utils.php import extension
 
 ARGUMENTS = {

@@ -79,7 +79,7 @@ import inspect
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import gearman
-from ..module_utils.errors import GearvisorError
+from ..module_utils.failure import GearvisorError
 
 # All of the package is named here, because what is imported travels with the module.
 from ..module_utils.gearman import (

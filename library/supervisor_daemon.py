@@ -50,7 +50,7 @@ version:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.errors import GearvisorError
+from ..module_utils.failure import GearvisorError
 from ..module_utils.supervisor import daemon
 
 ARGUMENTS = {

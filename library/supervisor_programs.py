@@ -177,7 +177,7 @@ output:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.errors import GearvisorError, InvalidOption
+from ..module_utils.failure import GearvisorError, InvalidOption
 from ..module_utils.supervisor import fleet
 
 ARGUMENTS = {

@@ -13,7 +13,7 @@ import contextlib
 import fnmatch
 import os
 
-from ..errors import GearvisorError
+from ..failure import GearvisorError
 
 APT_GET = [
     "apt-get",

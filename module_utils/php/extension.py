@@ -16,7 +16,7 @@ import re
 from typing import NamedTuple
 
 from ..debian import packages
-from ..errors import GearvisorError, InvalidOption
+from ..failure import GearvisorError, InvalidOption
 
 EXTENSION = "gearman"
 SAPIS = ("cli", "fpm", "apache2")

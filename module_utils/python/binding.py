@@ -19,7 +19,7 @@ import tempfile
 from typing import NamedTuple
 
 from ..debian import packages
-from ..errors import GearvisorError, InvalidOption
+from ..failure import GearvisorError, InvalidOption
 
 # The newest release of the one maintained binding on PyPI.
 PYGEARMAN = "pygearman==0.2.6"

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ..debian import packages
 from ..debian.files import read_text
-from ..errors import GearvisorError
+from ..failure import GearvisorError
 from .fleet import CONFIG
 from .rpc import Supervisord, SupervisordUnavailable, socket_settings
 

@@ -22,7 +22,7 @@ import types
 from typing import NamedTuple
 
 from ..debian.files import read_text, restore_text
-from ..errors import GearvisorError, InvalidOption
+from ..failure import GearvisorError, InvalidOption
 from . import dryrun, host, layout, options, plan, roll, text
 from .rpc import ConfigRefused, Supervisord, SupervisordUnavailable, socket_settings
 
@@ -32,6 +32,11 @@ SUPERVISORD = "/usr/bin/supervisord"
 # Program files may hold secrets in environment=.
 _FILE_MODE = 0o640
 _READY_SECONDS = 30
+# Where Supervisor's error texts quote an environment= line.
+_ENVIRONMENT_IN_ERRORS = (
+    re.compile(r"(?<=key/value pairs in value ).*?(?= in section '|$)", re.DOTALL),
+    re.compile(r"(?<=Format string ).*(?= for 'environment')", re.DOTALL),
+)
 # The sections that Supervisor makes a process group of.
 _GROUP_KINDS = ("program", "group", "eventlistener", "fcgi-program")
 
@@ -302,7 +307,9 @@ def _interpreter(supervisord):
 
 
 def _explained(error, files):
-    """Say whose file is wrong."""
+    """Say whose file is wrong, without the environment values that Supervisor's text may hold."""
+    for shown in _ENVIRONMENT_IN_ERRORS:
+        error = shown.sub("(not shown)", error)
     match = re.search(r"\(file: '([^']+)'\)", error)
     if match and match.group(1) not in files.after:
         return (

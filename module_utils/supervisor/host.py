@@ -13,7 +13,7 @@ import shlex
 import shutil
 import subprocess
 
-from ..errors import GearvisorError, InvalidOption
+from ..failure import GearvisorError, InvalidOption
 from .text import environment_values
 
 

@@ -15,7 +15,7 @@ import os.path
 import re
 from typing import NamedTuple
 
-from ..errors import InvalidOption
+from ..failure import InvalidOption
 from .options import DEFAULTS, KINDS, PROGRAM_NAME, byte_count
 from .text import option_text
 

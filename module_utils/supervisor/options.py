@@ -15,7 +15,7 @@ import difflib
 import re
 import signal
 
-from ..errors import InvalidOption
+from ..failure import InvalidOption
 
 PROGRAM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
 

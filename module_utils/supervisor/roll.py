@@ -13,7 +13,7 @@ from __future__ import annotations
 import collections
 import time
 
-from ..errors import GearvisorError
+from ..failure import GearvisorError
 from .options import DEFAULTS
 from .plan import finishes, is_true, next_batch, seconds, should_be_up
 from .rpc import AT_REST, BACKOFF, EXITED, FATAL, RUNNING, STOPPING

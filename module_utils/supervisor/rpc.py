@@ -18,7 +18,7 @@ import time
 import xmlrpc.client
 from typing import NamedTuple
 
-from ..errors import GearvisorError
+from ..failure import GearvisorError
 
 STOPPED, STARTING, RUNNING, BACKOFF, STOPPING, EXITED, FATAL, UNKNOWN = (
     "STOPPED",

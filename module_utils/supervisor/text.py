@@ -8,7 +8,7 @@ from __future__ import annotations
 import configparser
 import re
 
-from ..errors import InvalidOption
+from ..failure import InvalidOption
 
 MARK = "; Written by Ansible (Gearvisor)."
 _HEADER = MARK + " Fleet: {fleet}. Changes made here are lost."
@@ -39,6 +39,14 @@ def _quote(option, value):
             option,
             "(not shown)",
             "holds a line break, or white space followed by ';' or '#', which Supervisor cannot carry",
+            "Put it into a file that the program reads",
+        )
+    # Supervisor replaces this one wherever it stands, before it reads "%%" as "%".
+    if "%(here)s" in value:
+        raise InvalidOption(
+            option,
+            "(not shown)",
+            "holds %(here)s, which Supervisor replaces even in a literal",
             "Put it into a file that the program reads",
         )
     doubled = value.replace("%", "%%")

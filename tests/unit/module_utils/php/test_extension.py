@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 import pytest
-from ansible_collections.gearvisor.gearvisor.plugins.module_utils.errors import (
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import (
     GearvisorError,
     InvalidOption,
 )

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from ansible_collections.gearvisor.gearvisor.plugins.module_utils.errors import (
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import (
     GearvisorError,
     InvalidOption,
 )

@@ -1,0 +1,627 @@
+# Copyright: Gearvisor contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Converges one host's Gearman job server.
+
+The order is what makes it safe: check every value, the port and the jobs that a restart would
+lose; only then install, write and restart; when the new server does not answer, the old files
+and the old server come back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import grp
+import json
+import os
+import pwd
+import signal
+import tempfile
+import time
+from typing import NamedTuple
+
+from ..debian import packages
+from ..debian.files import read_text, restore_text, write_text
+from ..failure import GearvisorError, InvalidOption
+from ..gearman.admin import Admin
+from ..gearman.errors import GearmanError
+from . import config, ports, service
+from .process import Process
+
+PACKAGE = "gearman-job-server"
+# Which files the running server was started with, when they are others by now.
+NOTE = "/run/gearvisor-gearman-job-server.json"
+_ADMIN_SECONDS = 5
+_SHOWN_FUNCTIONS = 10
+
+
+class Request(NamedTuple):
+    """What the job server shall be; the names are the module's options."""
+
+    settings: config.Settings
+    state: str = "present"
+    version: str = None
+    restart: str = "auto"
+    drain_timeout: int = 300
+    service_manager: str = "auto"
+    ready_timeout: int = 30
+
+
+class Current(NamedTuple):
+    """The server that runs: its process, what it was started with, and its jobs.
+
+    jobs is {function: FunctionStatus} of those that have any, None when it does not answer.
+    """
+
+    process: Process
+    files: dict
+    started: config.Running
+    jobs: dict
+    admin: object
+
+
+class Decision(NamedTuple):
+    """How the running server is brought up to date: "restart", "drain" or "leave"; what that loses."""
+
+    how: str
+    lost: dict
+
+
+class Files(NamedTuple):
+    """{path: text} before and after; None is a file that is not there or shall go."""
+
+    before: dict
+    after: dict
+
+    def changed(self):
+        return {path: new for path, new in self.after.items() if new != self.before[path]}
+
+
+class Drains(GearvisorError):
+    """The server still drains at the deadline; it was left to it."""
+
+
+def converge(request, run, check_mode=False):
+    """Make the host's job server what *request* says; return the module's result.
+
+    *run* is like AnsibleModule.run_command.
+    Raises GearvisorError (InvalidOption for the user's input) with nothing changed, or after the
+    old files and server have been put back.
+    """
+    if os.geteuid() != 0:
+        raise GearvisorError(
+            "This manages a service of the host and must run as root. Set become: true"
+        )
+    if request.state == "absent":
+        return _Absence(request, run, check_mode).converge()
+    return _Presence(request, run, check_mode).converge()
+
+
+def decide(restart, jobs, kept):
+    """Return the Decision on a running server that has to end.
+
+    *jobs* as in Current; *kept* tells whether queued jobs are there again afterwards.
+    Raises InvalidOption when jobs would be lost and the user did not say how to go on.
+    """
+    at_stake = {} if kept else jobs or {}
+    if restart == "auto":
+        if jobs is None:
+            raise InvalidOption(
+                "restart",
+                restart,
+                "does not restart a gearmand that does not answer: its jobs are not known, or it is "
+                "still draining",
+                f"Run this again later, or use {_ways()}",
+            )
+        if at_stake:
+            raise InvalidOption(
+                "restart",
+                restart,
+                f"would lose {jobs_text(at_stake)}",
+                f"Use {_ways()}",
+                lost=as_json(at_stake),
+            )
+        # A job that comes in at the last moment is still done, or survives the end.
+        return Decision("restart" if kept else "drain", {})
+    if restart == "force":
+        return Decision("restart", at_stake)
+    return Decision("drain" if restart == "drain" else "leave", {})
+
+
+def _ways():
+    return (
+        "drain (waits until all jobs are done and takes no new connections meanwhile), "
+        "force (ends it at once) or never (leaves it as it is)"
+    )
+
+
+def jobs_text(jobs):
+    """Return how many jobs of which functions, in words."""
+    total = sum(status.queued + status.running for status in jobs.values())
+    shown = [
+        f"{name} ({status.queued} queued, {status.running} running)"
+        for name, status in sorted(jobs.items(), key=lambda item: -item[1].queued)[
+            :_SHOWN_FUNCTIONS
+        ]
+    ]
+    more = len(jobs) - len(shown)
+    if more > 0:
+        shown.append(f"and {more} more functions")
+    return f"{total} job{'' if total == 1 else 's'}: {', '.join(shown)}"
+
+
+def as_json(jobs):
+    """Return {function: {"queued": n, "running": n}}."""
+    return {
+        name: {"queued": jobs[name].queued, "running": jobs[name].running} for name in sorted(jobs)
+    }
+
+
+def jobs_of(admin):
+    """Return {function: FunctionStatus} of the functions that have jobs."""
+    return {
+        name: status for name, status in admin.status().items() if status.queued or status.running
+    }
+
+
+class _Convergence:
+    """What presence and absence have in common."""
+
+    def __init__(self, request, run, check_mode):
+        self.request = request
+        self.run = run
+        self.check_mode = check_mode
+        self.warnings = []
+        self.service = service.choose(request.service_manager, run, check_mode)
+        self.installed = packages.installed_versions(run, [PACKAGE]).get(PACKAGE)
+        self.current = self._look()
+
+    def _look(self):
+        """Return Current, or None when no job server runs."""
+        process = self.service.process()
+        if process is None:
+            return None
+        files = self._note(process)
+        argv = process.argv()
+        path = config.config_file_of(argv)
+        started = config.running_settings(argv, files.get(path, read_text(path)))
+        admin = jobs = None
+        try:
+            admin = Admin(started.address, _ADMIN_SECONDS)
+            jobs = jobs_of(admin)
+        except (GearmanError, OSError, ValueError):
+            pass
+        return Current(process, files, started, jobs, admin)
+
+    def _note(self, process):
+        """Return {path: text} of files that have changed since the process was started."""
+        try:
+            note = json.loads(read_text(NOTE) or "{}")
+        except ValueError:
+            return {}
+        return note["files"] if note.get("process") == process.identity() else {}
+
+    def _take_note(self, files):
+        """Remember what the running server was started with, before the files change."""
+        if self.current is not None:
+            known = {**files.before, **self.current.files}
+            note = {"process": self.current.process.identity(), "files": known}
+            write_text(NOTE, json.dumps(note), 0o600)
+
+    def _forget(self):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(NOTE)
+
+    def _write(self, texts):
+        for path, text in texts.items():
+            if text is None:
+                restore_text(path, None, 0)
+                with contextlib.suppress(OSError):
+                    os.rmdir(os.path.dirname(path))
+                continue
+            os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+            secret = path == config.CONFIG
+            # gearmand reads its file as its own user.
+            write_text(path, text, 0o640 if secret else 0o644, 0, _gearman()[1] if secret else 0)
+
+    def _drain(self):
+        """Let the running server finish its jobs and leave. Raises Drains at the deadline."""
+        process, seconds = self.current.process, self.request.drain_timeout
+        if process.running():
+            os.kill(process.pid, signal.SIGUSR1)
+        if service.wait_gone(process, seconds):
+            return
+        left = None
+        with contextlib.suppress(GearmanError, AttributeError):
+            left = jobs_of(self.current.admin)
+        what = jobs_text(left) if left else "jobs that cannot be counted any more"
+        raise Drains(
+            f"drain_timeout: after {seconds} s gearmand (pid {process.pid}) still has {what}. "
+            f"It takes no new connections and ends by itself when they are done",
+            left=as_json(left) if left else {},
+        )
+
+    def _diff(self, files, actions, others=()):
+        shown = [
+            {
+                "before_header": path,
+                "after_header": path,
+                "before": files.before[path] or "",
+                "after": after or "",
+            }
+            for path, after in files.changed().items()
+        ]
+        prepared = [{"prepared": "\n".join(actions) + "\n"}] if actions else []
+        return [*shown, *others, *prepared]
+
+
+class _Presence(_Convergence):
+    """state: present."""
+
+    def converge(self):
+        settings = self.request.settings
+        ports.check_privilege(settings.port)
+        addresses = ports.local_addresses(settings.listen)
+        own_pid = self.current.process.pid if self.current else None
+        ports.check_free(addresses, settings.port, own_pid)
+        files = self._files()
+        wanted = packages.missing(
+            {PACKAGE: self.installed} if self.installed else {}, {PACKAGE: self.request.version}
+        )
+        self._check_version(wanted)
+        if self.installed:
+            self._check_arguments(files)
+        preview = self.service.preview(True)
+        decision = self._decision(files, bool(wanted) or preview.redefines)
+        actions = self._actions(wanted, preview.lines, decision)
+        changed = bool(files.changed() or actions)
+        if not self.check_mode and changed:
+            self._apply(files, wanted, decision)
+        return self._result(changed, files, actions, decision, preview.diffs)
+
+    def _files(self):
+        settings = self.request.settings
+        text = config.config_text(settings, self.service.file_descriptors(settings))
+        after = {config.CONFIG: text, **self.service.files(settings)}
+        before = {path: read_text(path) for path in after}
+        for path, found in before.items():
+            if found is not None and not config.is_ours(found):
+                raise GearvisorError(
+                    f"{path} was not written by this module, so it is left alone. Move it away if this "
+                    "module shall manage the job server; its settings then come from the options"
+                )
+        return Files(before, after)
+
+    def _check_version(self, wanted):
+        """In check mode, predict what apt-get would say to a version."""
+        if wanted and self.request.version and self.check_mode:
+            known = self._known_versions()
+            if known and not fnmatch.filter(known, self.request.version):
+                raise self._no_such_version(known)
+
+    def _known_versions(self):
+        _rc, out, _err = self.run(["apt-cache", "madison", PACKAGE])
+        return [line.split("|")[1].strip() for line in out.splitlines() if line.count("|") >= 2]
+
+    def _no_such_version(self, known):
+        return InvalidOption(
+            "version",
+            self.request.version,
+            f"of {PACKAGE} is not known to apt on this host",
+            f"It has: {', '.join(dict.fromkeys(known)) or 'none'}. Use one of these, the beginning of one "
+            "and '*', or leave it out",
+            versions=known,
+        )
+
+    def _check_arguments(self, files):
+        """Let gearmand itself read the configuration, as its own user. Raises GearvisorError."""
+        text = files.after[config.CONFIG]
+        if text == files.before[config.CONFIG]:
+            return
+        uid, gid = _gearman()
+        with tempfile.NamedTemporaryFile("w", prefix="gearmand-", suffix=".conf") as candidate:
+            os.fchown(candidate.fileno(), 0, gid)
+            os.fchmod(candidate.fileno(), 0o640)
+            candidate.write(text)
+            candidate.flush()
+            as_user = ["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups"]
+            rc, out, err = self.run(
+                [*as_user, config.GEARMAND, "--check-args", f"--config-file={candidate.name}"]
+            )
+        if rc != 0:
+            raise GearvisorError(
+                f"gearmand refuses the configuration: {(err or out).strip()}. Nothing was written; "
+                "correct that option"
+            )
+
+    def _decision(self, files, redefined):
+        """Return the Decision, or None when what runs is as it shall be or nothing runs."""
+        current = self.current
+        if current is None:
+            return None
+        stale = any(
+            current.files.get(path, files.before[path]) != text
+            for path, text in files.after.items()
+        )
+        other = current.process.argv() != self.service.command or current.process.replaced()
+        if not (stale or other or redefined):
+            return None
+        settings = self.request.settings
+        kept = current.started.queue.persistent and current.started.queue == settings.queue
+        return decide(self.request.restart, current.jobs, kept)
+
+    def _actions(self, wanted, todo, decision):
+        actions = [f"install {specification}" for specification in wanted] + list(todo)
+        if self.current is None:
+            actions.append("start gearmand")
+        elif decision is not None and decision.how == "drain":
+            actions.append("restart gearmand once its jobs are done")
+        elif decision is not None and decision.how == "restart":
+            lost = f", losing {jobs_text(decision.lost)}" if decision.lost else ""
+            actions.append(f"restart gearmand{lost}")
+        return actions
+
+    def _apply(self, files, wanted, decision):
+        self._install(wanted)
+        if not self.installed:
+            self._check_arguments(files)
+        self._make_queue_directory()
+        was_enabled = bool(self.installed) and self.service.enabled()
+        if files.changed():
+            self._take_note(files)
+            self._write(files.changed())
+            self.service.reload()
+        how = decision.how if decision else ("leave" if self.current else "start")
+        try:
+            self._bring_up(how)
+        except Drains as error:
+            raise Drains(
+                f"{error}. It is then started with the new configuration, at the latest by the next run "
+                "of this. Nothing was killed",
+                **error.details,
+            ) from None
+        except GearvisorError as error:
+            back = self._roll_back(files, was_enabled)
+            raise GearvisorError(f"{error}. {back}", **error.details) from error
+
+    def _install(self, wanted):
+        if not wanted:
+            return
+        option = (
+            f"version: {self.request.version!r}" if self.request.version else "gearman_job_server"
+        )
+        try:
+            packages.install(self.run, wanted, option)
+        except GearvisorError:
+            known = self._known_versions()
+            if self.request.version and known and not fnmatch.filter(known, self.request.version):
+                raise self._no_such_version(known) from None
+            raise
+
+    def _make_queue_directory(self):
+        """Make the directory of a queue file; one that is there must be gearman's to write to.
+
+        SQLite makes its journal beside the file.
+        """
+        queue = self.request.settings.queue
+        if not queue.persistent:
+            return
+        directory = os.path.dirname(queue.path)
+        uid, gid = _gearman()
+        if not os.path.lexists(directory):
+            os.makedirs(os.path.dirname(directory), 0o755, exist_ok=True)
+            os.mkdir(directory)
+            os.chown(directory, uid, gid)
+            os.chmod(directory, 0o750)
+        for path in (directory, queue.path):
+            as_user = ["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups"]
+            if os.path.lexists(path) and self.run([*as_user, "test", "-w", path])[0] != 0:
+                raise InvalidOption(
+                    "queue.path",
+                    queue.path,
+                    f"cannot be used: user gearman may not write to {path}",
+                    f"Run 'chown gearman: {path}', or choose another path",
+                )
+
+    def _bring_up(self, how):
+        if how == "leave":
+            self.service.settle()
+            return
+        old = self.current.process if self.current else None
+        if how == "drain":
+            self._drain()
+            self.service.start()
+        elif how == "restart":
+            self.service.restart()
+        else:
+            self.service.start()
+        self._wait_ready(self._address(), old)
+        self._forget()
+
+    def _address(self):
+        return config.client_address(self.request.settings.listen, self.request.settings.port)
+
+    def _wait_ready(self, address, old=None):
+        """Wait until a gearmand other than *old* answers; return its version."""
+        deadline = time.monotonic() + self.request.ready_timeout
+        reason = "it does not run"
+        while True:
+            process = self.service.process()
+            if process is not None and (old is None or process.identity() != old.identity()):
+                try:
+                    with Admin(address, _ADMIN_SECONDS) as admin:
+                        return admin.version()
+                except GearmanError as error:
+                    reason = str(error)
+            elif self.service.crashed():
+                reason = "it ended at once"
+                break
+            if time.monotonic() >= deadline:
+                reason += f", {self.request.ready_timeout} s (ready_timeout) after its start"
+                break
+            time.sleep(0.1)
+        log = self.service.last_lines()
+        said = f" Its last log lines: {log}" if log else " It has written nothing to its log"
+        raise GearvisorError(f"gearmand does not answer on {address}: {reason}.{said}", log=log)
+
+    def _roll_back(self, files, was_enabled):
+        """Put the old files and the old server back; return a sentence that says so."""
+        try:
+            self._write({path: files.before[path] for path in files.changed()})
+            self.service.reload()
+            if self.current is None:
+                self.service.stop(was_enabled)
+                self._forget()
+                return "It was stopped, and the old files are back"
+            self.service.restart()
+            self._wait_ready(self.current.started.address)
+            self._forget()
+        except Exception as error:
+            return f"The old server could not be put back whole: {error}"
+        return "The old configuration is back, and the server runs with it"
+
+    def _result(self, changed, files, actions, decision, diffs):
+        pending = decision is not None and decision.how == "leave"
+        if pending:
+            diffs = ()
+            self.warnings.append(
+                "gearmand still runs as before: restart: never leaves its restart to you"
+            )
+        elif decision is not None and decision.how == "restart" and self.current.jobs is None:
+            self.warnings.append(
+                "gearmand did not answer before it was ended, so what it held is not known"
+            )
+        queue = self.request.settings.queue
+        if queue.persistent and f"{queue.path}/".startswith(f"{config.PURGED}/"):
+            self.warnings.append(
+                f"queue.path: a purge of {PACKAGE} deletes {config.PURGED} with the queue"
+            )
+        address = self.current.started.address if pending else self._address()
+        version = self._version(address, once=self.check_mode or pending)
+        if not self.check_mode:
+            self._check_file_limit()
+        restarted = decision is not None and decision.how != "leave"
+        package_version = self.installed
+        if changed and not self.check_mode:
+            package_version = packages.installed_versions(self.run, [PACKAGE]).get(PACKAGE)
+        return {
+            "changed": changed,
+            "server": self._address(),
+            "version": version,
+            "package_version": package_version,
+            "service_manager": self.service.name,
+            "files": sorted(files.changed()),
+            "actions": actions,
+            "restarted": restarted,
+            "restart_pending": pending,
+            "lost": as_json(decision.lost) if decision else {},
+            "warnings": self.warnings,
+            "diff": self._diff(files, actions, diffs),
+        }
+
+    def _version(self, address, once):
+        """Return the version that the server says; None when it is asked only *once* in vain."""
+        if not once:
+            return self._wait_ready(address)
+        with contextlib.suppress(GearmanError), Admin(address, _ADMIN_SECONDS) as admin:
+            return admin.version()
+        return None
+
+    def _check_file_limit(self):
+        wanted, process = self.request.settings.file_descriptors, self.service.process()
+        limit = process.file_limit() if process else None
+        if wanted and limit and limit < wanted and self.request.restart != "never":
+            self.warnings.append(
+                f"file_descriptors: this host allows gearmand only {limit} of {wanted}"
+            )
+
+
+class _Absence(_Convergence):
+    """state: absent."""
+
+    def converge(self):
+        files = self._files()
+        preview = self.service.preview(False)
+        decision = self._decision()
+        actions = self._actions(preview.lines, decision)
+        changed = bool(files.changed() or actions)
+        if not self.check_mode and changed:
+            self._apply(files, decision)
+        return {
+            "changed": changed,
+            "service_manager": self.service.name,
+            "files": sorted(files.changed()),
+            "actions": actions,
+            "lost": as_json(decision.lost) if decision else {},
+            "warnings": self.warnings,
+            "diff": self._diff(files, actions, preview.diffs),
+        }
+
+    def _files(self):
+        paths = [config.CONFIG, *self.service.files(self.request.settings)]
+        before = {path: read_text(path) for path in paths}
+        ours = {
+            path: text for path, text in before.items() if text is not None and config.is_ours(text)
+        }
+        for path in paths:
+            if before[path] is not None and path not in ours:
+                self.warnings.append(f"{path} was not written by this module and stays")
+        return Files(ours, dict.fromkeys(ours))
+
+    def _decision(self):
+        if self.current is None:
+            return None
+        if self.request.restart == "never":
+            raise InvalidOption(
+                "restart",
+                "never",
+                "leaves gearmand running, so it cannot go",
+                "Use auto, drain or force",
+            )
+        queue = self.current.started.queue
+        decision = decide(self.request.restart, self.current.jobs, queue.persistent)
+        if queue.persistent and self.current.jobs:
+            self.warnings.append(
+                f"The queue stays, with {jobs_text(self.current.jobs)}: {queue.path or queue.type}"
+            )
+        return decision
+
+    def _actions(self, todo, decision):
+        actions = []
+        if decision is not None:
+            lost = f", losing {jobs_text(decision.lost)}" if decision.lost else ""
+            actions.append(
+                "stop gearmand once its jobs are done"
+                if decision.how == "drain"
+                else f"stop gearmand{lost}"
+            )
+        actions += todo
+        if self.installed:
+            actions.append(f"remove {PACKAGE}")
+        return actions
+
+    def _apply(self, files, decision):
+        # Without its configuration a drained server does not come up again before it is removed.
+        self._write({path: text for path, text in files.after.items() if path == config.CONFIG})
+        try:
+            if decision is not None and decision.how == "drain":
+                self._drain()
+        except Drains as error:
+            self._write(files.before)
+            raise Drains(
+                f"{error}. Nothing was removed, and it then starts again as it was: run this again with "
+                "a longer drain_timeout, or with restart: force",
+                **error.details,
+            ) from None
+        self.service.remove()
+        self._write(files.after)
+        self.service.reload()
+        self._forget()
+        if self.installed:
+            packages.remove(self.run, [PACKAGE])
+
+
+def _gearman():
+    """Return (uid, gid) of the package's user."""
+    return pwd.getpwnam(config.USER).pw_uid, grp.getgrnam(config.USER).gr_gid

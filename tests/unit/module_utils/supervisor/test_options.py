@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import pytest
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import InvalidOption
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.options import (
+    KINDS,
+    byte_count,
+    typed_options,
+    typed_program,
+)
+
+# Every kind of option: what is accepted and what becomes of it.
+ACCEPTED = [
+    ("command", "/bin/sleep 60", "/bin/sleep 60"),
+    ("command", "  /bin/sleep 60 ", "/bin/sleep 60"),
+    ("command", "/bin/x a;b --color=#fff", "/bin/x a;b --color=#fff"),
+    ("user", 1000, "1000"),
+    ("numprocs", 12, 12),
+    ("numprocs", "12", 12),
+    ("numprocs", 0, 0),
+    ("priority", -1, -1),
+    ("priority", "-1", -1),
+    ("autostart", True, True),
+    ("autostart", "No", False),
+    ("autostart", "on", True),
+    ("autorestart", True, True),
+    ("autorestart", "false", False),
+    ("autorestart", "Unexpected", "unexpected"),
+    ("exitcodes", 0, [0]),
+    ("exitcodes", "0,2", [0, 2]),
+    ("exitcodes", [0, "255"], [0, 255]),
+    ("exitcodes", "", []),
+    ("stopsignal", "TERM", "TERM"),
+    ("stopsignal", "sigusr2", "USR2"),
+    ("stopsignal", 15, "15"),
+    ("umask", "027", "027"),
+    ("umask", "22", "22"),
+    ("stdout_logfile_maxbytes", 0, "0"),
+    ("stdout_logfile_maxbytes", "1MB", "1MB"),
+    ("stdout_logfile_maxbytes", "10 mb", "10 mb"),
+    (
+        "environment",
+        {"B": True, "A": 1, "C": None, "D": "x"},
+        {"A": "1", "B": "true", "C": "", "D": "x"},
+    ),
+]
+
+# What is refused, and a part of the problem and of the way out that the user reads.
+REFUSED = [
+    ("command", "/bin/x\n[program:other]", "line break", "on one line"),
+    ("command", "/bin/x\r", "line break", "on one line"),
+    ("command", "/bin/x \0", "line break", "on one line"),
+    ("command", "/bin/x a ; b", "begins a comment", "Leave out the space"),
+    ("command", "/bin/x '--color #fff'", "begins a comment", "script"),
+    ("command", "/bin/x\t# y", "begins a comment", "script"),
+    ("command", ["/bin/x", "y"], "no text", "one quoted string"),
+    ("command", True, "no text", "one quoted string"),
+    ("directory", "", "is empty", "leave it out"),
+    ("user", "  ", "is empty", "leave it out"),
+    ("numprocs", "many", "no whole number", "digits only"),
+    ("numprocs", True, "no whole number", "digits only"),
+    ("numprocs", 1.5, "no whole number", "digits only"),
+    ("numprocs", -1, "below zero", "0 or more"),
+    ("stopwaitsecs", "1m", "no whole number", "without a unit"),
+    ("startsecs", "-1", "below zero", "0 or more"),
+    ("priority", "high", "no whole number", "digits only"),
+    ("autostart", "sometimes", "neither true nor false", "true or false"),
+    ("autostart", 2, "neither true nor false", "true or false"),
+    ("autorestart", "always", "not one of Supervisor's three", "true, false or unexpected"),
+    ("exitcodes", "0,256", "above 255", "0 to 255"),
+    ("exitcodes", "zero", "no whole number", "digits only"),
+    ("exitcodes", [-1], "below zero", "0 or more"),
+    ("stopsignal", "TERMINATE", "no signal", "Use TERM"),
+    ("stopsignal", 99, "no signal", "Use TERM"),
+    ("stopsignal", "²", "no signal", "Use TERM"),
+    ("umask", 23, "no quoted octal mode", "umask: '027'"),
+    ("umask", "999", "no quoted octal mode", "Quote it"),
+    ("stdout_logfile_maxbytes", "10M", "no size", "KB, MB or GB"),
+    ("stdout_logfile_maxbytes", True, "no size", "KB, MB or GB"),
+    ("environment", {"A-B": "x"}, "no name of an environment variable", "letters, digits and '_'"),
+    ("environment", {"1A": "x"}, "no name of an environment variable", "letters, digits and '_'"),
+]
+
+
+def ids(cases):
+    return [f"{option}={value!r}" for option, value, *_rest in cases]
+
+
+@pytest.mark.parametrize(("option", "value", "typed"), ACCEPTED, ids=ids(ACCEPTED))
+def test_accepted_value(option, value, typed):
+    program = typed_program("mail", {"command": "/bin/true", option: value})
+    assert program[option] == typed
+    assert type(program[option]) is type(typed)
+
+
+@pytest.mark.parametrize(("option", "value", "problem", "way_out"), REFUSED, ids=ids(REFUSED))
+def test_refused_value(option, value, problem, way_out):
+    with pytest.raises(InvalidOption) as caught:
+        typed_program("mail", {"command": "/bin/true", option: value})
+    message = str(caught.value)
+    assert message.startswith(f"programs.mail.{option}: ")
+    shown = next(iter(value)) if isinstance(value, dict) else value
+    if not (isinstance(value, list) or (option == "exitcodes" and "," not in str(value))):
+        assert repr(shown) in message
+    assert problem in message
+    assert way_out in message
+    assert caught.value.details == {"option": f"programs.mail.{option}"}
+
+
+def test_every_kind_has_a_good_and_a_bad_value():
+    assert {KINDS[option] for option, *_rest in ACCEPTED} == set(KINDS.values())
+    assert {KINDS[option] for option, *_rest in REFUSED} == set(KINDS.values())
+
+
+@pytest.mark.parametrize(
+    ("option", "hint"),
+    [
+        ("autorestat", "Did you mean 'autorestart'?"),
+        ("numproc", "Did you mean 'numprocs'?"),
+        ("stopwait_secs", "Did you mean 'stopwaitsecs'?"),
+        ("depends_on", "The options are: command, process_name, numprocs"),
+    ],
+)
+def test_unknown_option_is_refused_with_a_hint(option, hint):
+    with pytest.raises(InvalidOption) as caught:
+        typed_program("mail", {"command": "/bin/true", option: "x"})
+    assert f"programs.mail: '{option}' is no option of a Supervisor program" in str(caught.value)
+    assert hint in str(caught.value)
+
+
+def test_a_suggestion_is_only_made_when_one_is_close():
+    with pytest.raises(InvalidOption) as caught:
+        typed_program("mail", {"command": "/bin/true", "zzz": "x"})
+    assert "Did you mean" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"command": "/bin/true", "enviroment": {"PASSWORD": "hunter2"}},
+        {"command": "/bin/true", "environment": "PASSWORD=hunter2"},
+        {"command": "/bin/true", "environment": [{"PASSWORD": "hunter2"}]},
+        [{"environment": {"PASSWORD": "hunter2"}}],
+        "environment: {PASSWORD: hunter2}",
+    ],
+    ids=["misspelt", "text", "list", "program as a list", "program as text"],
+)
+def test_an_error_never_shows_an_environment_value(given):
+    with pytest.raises(InvalidOption) as caught:
+        typed_program("mail", given)
+    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in str(caught.value.details)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "a/b", "../x", "a b", "a:b", "a]b", "-a", ".hidden", "_x", "mail\n", "größe", "a%b"],
+)
+def test_unusable_program_name(name):
+    with pytest.raises(InvalidOption) as caught:
+        typed_program(name, {"command": "/bin/true"})
+    message = str(caught.value)
+    assert message.startswith(f"programs: {name!r} is no usable program name")
+    assert "Use letters, digits" in message
+
+
+@pytest.mark.parametrize("name", ["mail", "7", "a.b", "A-b_c"])
+def test_usable_program_name(name):
+    assert typed_program(name, {"command": "/bin/true"}) == {"command": "/bin/true"}
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"command": ""}, {"command": "  "}, {"command": None}, {"user": "root"}]
+)
+def test_a_program_without_a_command_is_refused(given):
+    with pytest.raises(InvalidOption, match=r"^programs\.mail\.command: '' starts nothing\. Give"):
+        typed_program("mail", given)
+
+
+def test_a_program_with_nothing_below_it_is_refused():
+    with pytest.raises(InvalidOption, match=r"^programs\.mail: None is no mapping .*'command"):
+        typed_program("mail", None)
+
+
+def test_none_means_not_given():
+    given = {"command": "/bin/true", "user": None, "environment": None}
+    assert typed_program("mail", given) == {"command": "/bin/true"}
+
+
+def test_options_come_in_one_order_whatever_the_user_writes():
+    one = typed_program("mail", {"user": "root", "numprocs": 2, "command": "/bin/true"})
+    other = typed_program("mail", {"command": "/bin/true", "user": "root", "numprocs": 2})
+    assert list(one) == list(other) == ["command", "numprocs", "user"]
+
+
+@pytest.mark.parametrize(
+    ("defaults", "own", "expected"),
+    [
+        ({"user": "a", "startsecs": 5}, {"user": "b"}, {"user": "b", "startsecs": 5}),
+        ({"user": "a"}, {"user": None}, {"user": "a"}),
+        (
+            {"environment": {"A": "1", "B": "1"}},
+            {"environment": {"B": "2"}},
+            {"environment": {"A": "1", "B": "2"}},
+        ),
+        (
+            {"redirect_stderr": True},
+            {"stderr_logfile": "/e.log"},
+            {"stderr_logfile": "/e.log"},
+        ),
+        (
+            {"redirect_stderr": True},
+            {"stderr_logfile": "/e.log", "redirect_stderr": True},
+            {"stderr_logfile": "/e.log", "redirect_stderr": True},
+        ),
+        ({"redirect_stderr": True}, {}, {"redirect_stderr": True}),
+    ],
+    ids=[
+        "own wins",
+        "none is not own",
+        "environment is merged",
+        "own error log wins over redirect",
+        "unless redirected itself",
+        "redirect",
+    ],
+)
+def test_defaults(defaults, own, expected):
+    program = typed_program(
+        "mail", {"command": "/bin/true", **own}, typed_options("defaults", defaults)
+    )
+    assert program == {"command": "/bin/true", **expected}
+
+
+def test_a_bad_default_is_named_as_a_default():
+    with pytest.raises(InvalidOption, match=r"^defaults\.numprocs: 'x' is no whole number"):
+        typed_options("defaults", {"numprocs": "x"})
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("0", 0), ("512", 512), ("1KB", 1024), ("1 mb", 1024**2), ("2GB", 2 * 1024**3)],
+)
+def test_byte_count(text, count):
+    assert byte_count(text) == count
