@@ -44,6 +44,15 @@ options:
     elements: str
     choices: [cli, fpm, apache2]
     default: [cli]
+  worker_directory:
+    description: Where O(worker_files) are put.
+    type: path
+  worker_files:
+    description: >-
+      PHP files by name with their text, such as this project's reference worker. They come in this
+      same call because a task for each would take longer than all the rest.
+    type: dict
+    default: {}
 attributes:
   check_mode: {support: full, description: Tells what would be installed and enabled.}
   diff_mode: {support: full, description: Lists the actions.}
@@ -67,6 +76,11 @@ actions:
   type: list
   elements: str
   sample: [install php8.2-cli php8.2-gearman, enable gearman for PHP 8.2 cli]
+files:
+  description: Files of O(worker_files) that were written, or would be in check mode.
+  returned: success
+  type: list
+  elements: str
 versions:
   description: The extension's version as each PHP version reports it after loading it.
   returned: success
@@ -95,6 +109,8 @@ ARGUMENTS = {
         "choices": list(extension.SAPIS),
         "default": ["cli"],
     },
+    "worker_directory": {"type": "path"},
+    "worker_files": {"type": "dict", "default": {}},
 }
 
 
@@ -105,6 +121,8 @@ def main():
         php=tuple(module.params["php"]),
         sapis=tuple(module.params["sapis"]),
         version=module.params["version"],
+        worker_directory=module.params["worker_directory"],
+        worker_files=module.params["worker_files"],
     )
     try:
         result = extension.converge(request, extension.Host(module.run_command), module.check_mode)

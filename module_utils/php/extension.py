@@ -13,9 +13,11 @@ from __future__ import annotations
 import glob
 import os
 import re
+import types
 from typing import NamedTuple
 
 from ..debian import packages
+from ..debian.files import read_text, write_text
 from ..failure import GearvisorError, InvalidOption
 
 EXTENSION = "gearman"
@@ -25,12 +27,17 @@ _PHP_PACKAGE = re.compile(r"(?:libapache2-mod-)?php(\d+\.\d+)(?:-(cli|fpm))?\Z")
 
 
 class Request(NamedTuple):
-    """*php*: versions such as "8.2", empty for those found; *version*: the extension's package."""
+    """*php*: versions such as "8.2", empty for those found; *version*: the extension's package.
+
+    *worker_files* is {file name: text}, put into *worker_directory*.
+    """
 
     state: str = "present"
     php: tuple = ()
     sapis: tuple = ("cli",)
     version: str = None
+    worker_directory: str = None
+    worker_files: dict = types.MappingProxyType({})
 
 
 class Host(NamedTuple):
@@ -52,6 +59,28 @@ def check_request(request):
             raise InvalidOption(
                 "sapis", sapi, "is no SAPI of Debian's PHP", f"Use {', '.join(SAPIS)}"
             )
+
+
+def worker_texts(request):
+    """Return {path: text} of the worker's files. Raises InvalidOption for names and places that cannot be."""
+    if not request.worker_files:
+        return {}
+    if not (request.worker_directory or "").startswith("/"):
+        raise InvalidOption(
+            "worker_directory",
+            request.worker_directory,
+            "is no absolute path",
+            "Use a path like /opt/gearvisor/php",
+        )
+    for name in request.worker_files:
+        if name != os.path.basename(name) or name.startswith("."):
+            raise InvalidOption(
+                "worker_files", name, "is no plain file name", "Leave out the directories"
+            )
+    return {
+        os.path.join(request.worker_directory, name): text
+        for name, text in sorted(request.worker_files.items())
+    }
 
 
 def php_versions(installed):
@@ -98,12 +127,13 @@ def converge(request, host, check_mode=False):
     Raises GearvisorError, before anything is enabled, when it does not load.
     """
     check_request(request)
+    texts = worker_texts(request)
     installed = packages.installed_versions(
         host.run, ["php*-cli", "php*-fpm", "libapache2-mod-php*", "php*-gearman"]
     )
     versions = list(request.php) or php_versions(installed)
     if request.state == "absent":
-        return _absent(request, host, installed, versions, check_mode)
+        return _absent(request, host, installed, versions, texts, check_mode)
     actions = []
     specifications = packages.missing(installed, wanted_packages(request, versions))
     if specifications:
@@ -124,7 +154,10 @@ def converge(request, host, check_mode=False):
         if version in loaded and not check_mode:
             for sapi in request.sapis:
                 prove(host, version, sapi)
-    return _result(actions, loaded, request)
+    before = {path: read_text(path) for path in texts}
+    if not check_mode:
+        _write(request.worker_directory, before, texts)
+    return _result(actions, loaded, request, before, texts)
 
 
 def prove(host, version, sapi=None):
@@ -151,15 +184,26 @@ def prove(host, version, sapi=None):
     return out.strip()
 
 
-def _absent(request, host, installed, versions, check_mode):
+def _absent(request, host, installed, versions, texts, check_mode):
     names = sorted(
         name
         for name in installed
-        if name in ("php-gearman", *(f"php{v}-gearman" for v in versions))
+        if name in ("php-gearman", *(f"php{version}-gearman" for version in versions))
     )
-    if names and not check_mode:
-        packages.remove(host.run, names)
-    return _result([f"remove {name}" for name in names], {}, request)
+    before = {path: read_text(path) for path in texts}
+    if not check_mode:
+        if names:
+            packages.remove(host.run, names)
+        for path in [path for path, text in before.items() if text is not None]:
+            os.unlink(path)
+    return _result([f"remove {name}" for name in names], {}, request, before, dict.fromkeys(before))
+
+
+def _write(directory, before, texts):
+    for path, text in texts.items():
+        if before[path] != text:
+            os.makedirs(directory, mode=0o755, exist_ok=True)
+            write_text(path, text, 0o644)
 
 
 def _default_versions(host):
@@ -183,11 +227,24 @@ def _switch(host, command, version, sapi):
         host.run(["service", service, "reload"])
 
 
-def _result(actions, loaded, request):
+def _result(actions, loaded, request, before, after):
+    changed = [path for path in after if after[path] != before[path]]
+    diff = [
+        {
+            "before_header": path,
+            "after_header": path,
+            "before": before[path] or "",
+            "after": after[path] or "",
+        }
+        for path in changed
+    ]
+    if actions:
+        diff.append({"prepared": "".join(f"{action}\n" for action in actions)})
     return {
-        "changed": bool(actions),
+        "changed": bool(actions or changed),
         "actions": actions,
+        "files": changed,
         "versions": loaded,
         "sapis": list(request.sapis),
-        "diff": {"prepared": "".join(f"{action}\n" for action in actions)},
+        "diff": diff,
     }

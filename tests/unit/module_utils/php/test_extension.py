@@ -82,7 +82,10 @@ class Recorder:
     def __call__(self, argv, environ_update=None, **_):
         line = " ".join(argv)
         self.calls.append(line)
-        return next((answer for start, answer in self.answers.items() if line.startswith(start)), (0, "", ""))
+        return next(
+            (answer for start, answer in self.answers.items() if line.startswith(start)),
+            (0, "", ""),
+        )
 
 
 PHP_82 = "ii  php8.2-cli 8.2.32-1\nii  php8.2-gearman 2.1.0-1\n"
@@ -101,7 +104,9 @@ def enable(tmp_path, sapi="cli"):
 
 def test_enabled_and_loading_is_no_change(tmp_path):
     enable(tmp_path)
-    where, run = host(tmp_path, {"dpkg-query": (0, PHP_82, ""), "/usr/bin/php8.2": (0, "2.1.0", "")})
+    where, run = host(
+        tmp_path, {"dpkg-query": (0, PHP_82, ""), "/usr/bin/php8.2": (0, "2.1.0", "")}
+    )
     result = extension.converge(extension.Request(), where)
     assert (result["changed"], result["versions"]) == (False, {"8.2": "2.1.0"})
     assert not [call for call in run.calls if "apt-get" in call or "phpenmod" in call]
@@ -136,3 +141,38 @@ def test_fpm_is_reloaded_when_it_gets_the_extension(tmp_path):
     assert result["actions"] == ["enable gearman for PHP 8.2 fpm"]
     assert "/usr/sbin/phpenmod -v 8.2 -s fpm gearman" in run.calls
     assert "service php8.2-fpm reload" in run.calls
+
+
+def test_worker_files_are_written_once(tmp_path):
+    enable(tmp_path)
+    where, _run = host(
+        tmp_path, {"dpkg-query": (0, PHP_82, ""), "/usr/bin/php8.2": (0, "2.1.0", "")}
+    )
+    request_ = extension.Request(
+        worker_directory=str(tmp_path / "php"), worker_files={"worker.php": "<?php\n"}
+    )
+    path = str(tmp_path / "php/worker.php")
+    assert extension.converge(request_, where, check_mode=True)["files"] == [path]
+    assert not (tmp_path / "php").exists()
+    first = extension.converge(request_, where)
+    assert (first["changed"], first["files"]) == (True, [path])
+    assert (tmp_path / "php/worker.php").read_text() == "<?php\n"
+    assert not extension.converge(request_, where)["changed"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"worker_files": {"a.php": ""}}, ["worker_directory", "None", "/opt/gearvisor/php"]),
+        (
+            {"worker_directory": "/opt/x", "worker_files": {"../a.php": ""}},
+            ["worker_files", "'../a.php'", "Leave out"],
+        ),
+    ],
+)
+def test_bad_worker_files(tmp_path, fields, words):
+    where, _run = host(tmp_path, {})
+    with pytest.raises(InvalidOption) as error:
+        extension.converge(extension.Request(**fields), where)
+    for word in words:
+        assert word in str(error.value)
