@@ -178,7 +178,7 @@ output:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.failure import GearvisorError, InvalidOption
-from ..module_utils.supervisor import fleet
+from ..module_utils.supervisor import fleet, options
 
 ARGUMENTS = {
     "programs": {"type": "dict", "default": {}},
@@ -198,18 +198,20 @@ ARGUMENTS = {
 
 def without_secrets(params):
     """Return the parameters as they may be shown: environment values are masked."""
-    programs = {name: _without_environment(given) for name, given in params["programs"].items()}
+    programs = {name: _without_secrets(given) for name, given in params["programs"].items()}
     return {
         **params,
         "programs": programs,
-        "defaults": _without_environment(params["defaults"]),
+        "defaults": _without_secrets(params["defaults"]),
     }
 
 
-def _without_environment(options):
-    if isinstance(options, dict) and "environment" in options:
-        return {**options, "environment": "(not shown)"}
-    return options
+def _without_secrets(given):
+    """Hide environments, and what is no option, since it may be a misspelled environment."""
+    if not isinstance(given, dict):
+        return "(not shown)"
+    public = options.KINDS.keys() - {"environment"}
+    return {name: value if name in public else "(not shown)" for name, value in given.items()}
 
 
 def request_from(params):

@@ -117,7 +117,8 @@ def converge(request, where, check_mode=False):
         warnings.append(f"Edits of others are pending and were left alone: {', '.join(foreign)}")
     result = _result(files, decided, missing, warnings)
     if not check_mode and result["changed"]:
-        _apply(request, where, supervisord, files, decided, old, new, missing)
+        decided = _apply(request, supervisord, files, decided, old, new, missing)
+        result["plan"] = decided.as_result()
     if not check_mode:
         result["processes"] = [
             {"name": process.full_name, "state": process.state, "pid": process.pid}
@@ -386,20 +387,14 @@ def _result(files, decided, missing, warnings):
         "changed": bool(changed_files or missing or decided.touches_processes),
         "files": sorted(changed_files),
         "directories": sorted(missing),
-        "plan": {
-            "added": list(decided.add),
-            "removed": list(decided.remove),
-            "changed": list(decided.change),
-            "restarted": list(decided.restart),
-            "started": list(decided.start),
-            "kept": list(decided.kept),
-        },
+        "plan": decided.as_result(),
         "warnings": warnings,
         "diff": diff,
     }
 
 
-def _apply(request, where, supervisord, files, decided, old, new, missing):
+def _apply(request, supervisord, files, decided, old, new, missing):
+    """Write the files and carry the plan out; return the plan that was. Puts all back on failure."""
     made = host.make_directories(missing)
     pace = {
         "batch": request.batch,
@@ -409,7 +404,7 @@ def _apply(request, where, supervisord, files, decided, old, new, missing):
     }
     try:
         _write(files.changed())
-        supervisord.reload_config()
+        decided = plan.confirmed(decided, supervisord.reload_config(), old, new)
         roll.carry_out(supervisord, decided, old, new, **pace)
     except BaseException as error:
         if not files.changed():
@@ -421,6 +416,7 @@ def _apply(request, where, supervisord, files, decided, old, new, missing):
         if isinstance(error, GearvisorError):
             raise GearvisorError(f"{error} {back}.", **error.details) from error
         raise
+    return decided
 
 
 def _write(texts):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import difflib
 import re
 import signal
+from collections.abc import Mapping
 
 from ..failure import InvalidOption
 
@@ -110,7 +111,7 @@ def typed_program(name, given, defaults=None):
 
 def typed_options(where, given):
     """Return the options in *given* with each value in its type; *where* names them in errors."""
-    if not isinstance(given, dict):
+    if not isinstance(given, Mapping):
         # What should have been options may hold secrets.
         shown = None if given is None else "(not shown)"
         raise InvalidOption(

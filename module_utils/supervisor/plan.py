@@ -25,6 +25,11 @@ class Plan(NamedTuple):
     def touches_processes(self):
         return bool(self.add or self.remove or self.change or self.restart or self.start)
 
+    def as_result(self):
+        """Return the plan under the names of the module's result."""
+        names = ("added", "removed", "changed", "restarted", "started", "kept")
+        return {name: list(groups) for name, groups in zip(names, self)}
+
     def lines(self):
         """Return the plan as text lines, one group each, for diffs."""
         verbs = (
@@ -66,6 +71,34 @@ def make_plan(old, new, state, restart_programs=frozenset()):
             kept.append(group)
     remove = [group for group in old if group in loaded and group not in new]
     return Plan(*(tuple(groups) for groups in (add, remove, change, restart, start, kept)))
+
+
+def confirmed(decided, delta, old, new):
+    """Return the Plan with only those changes that supervisord itself sees.
+
+    *delta* is what it says after it has read the new files. A file that was
+    edited by hand and never loaded differs from the new one though what runs
+    does not; replacing that would interrupt a process for nothing.
+    """
+    real = [
+        group
+        for group in decided.change
+        if group in delta.changed or _log_became_automatic(old.get(group), new[group])
+    ]
+    spared = [group for group in decided.change if group not in real]
+    return decided._replace(change=tuple(real), kept=decided.kept + tuple(spared))
+
+
+def _log_became_automatic(before, after):
+    """Tell whether a log path was dropped, which supervisord does not count as a change.
+
+    Its comparison skips options whose new value is automatic (ProcessConfig.__eq__ in
+    supervisor/options.py).
+    """
+    logs = ("stdout_logfile", "stderr_logfile")
+    return before is not None and any(
+        log in before.options and log not in after.options for log in logs
+    )
 
 
 def is_true(options, name):

@@ -9,7 +9,9 @@ import pytest
 import yaml
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.options import KINDS
 
-ROLES = sorted(path for path in (pathlib.Path(__file__).parents[3] / "roles").iterdir() if path.is_dir())
+ROLES = sorted(
+    path for path in (pathlib.Path(__file__).parents[3] / "roles").iterdir() if path.is_dir()
+)
 
 
 def options_of(role):
