@@ -1,0 +1,194 @@
+# Copyright: Gearvisor contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One TCP connection to a job server, with bounded waits and plain errors."""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from .errors import ProtocolError, ServerUnavailable
+from .protocol import DEFAULT_PORT, Decoder, Packet
+
+if TYPE_CHECKING:  # ssl is slow to import, and only the caller who makes a context needs it
+    import ssl
+
+_READ = 65536  # bytes a read
+
+# A peer that vanished without a word is noticed after about 90 s: keepalive probes find it when
+# the connection is idle, TCP_USER_TIMEOUT (ms) when sent bytes stay unacknowledged. Linux names.
+_TCP_OPTIONS = {
+    "TCP_NODELAY": 1,
+    "TCP_KEEPIDLE": 60,
+    "TCP_KEEPINTVL": 10,
+    "TCP_KEEPCNT": 3,
+    "TCP_USER_TIMEOUT": 90_000,
+}
+
+
+def parse_server(server: str) -> tuple[str, int]:
+    """Return host and port of "host", "host:port", "[::1]" or "[::1]:4730" (port 4730 if none).
+
+    Raises ValueError naming the value.
+    """
+    if server.startswith("["):
+        host, bracket, rest = server[1:].partition("]")
+        colon, port = rest[:1], rest[1:]
+        fine = bool(bracket) and colon in ("", ":")
+    else:
+        host, colon, port = server.partition(":")
+        fine = ":" not in port
+        if not fine:
+            raise ValueError(
+                f"job server {server!r} is ambiguous; put an IPv6 address in brackets: [::1]:4730"
+            )
+    if not fine or not host or any(character.isspace() for character in host):
+        raise ValueError(f"job server {server!r} is not HOST, HOST:PORT or [IPV6]:PORT")
+    if not colon:
+        return host, DEFAULT_PORT
+    if not (port.isascii() and port.isdigit() and 1 <= int(port[:6]) <= 65535):
+        raise ValueError(f"job server {server!r} has no port from 1 to 65535 after its colon")
+    return host, int(port)
+
+
+def format_server(host: str, port: int) -> str:
+    """Return "host:port", an IPv6 address in brackets: what parse_server takes."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class Connection:
+    """A connection to a job server, made at once; IPv4 or IPv6, whichever answers.
+
+    timeout: seconds for connecting, the TLS handshake and each send.
+    ssl_context: an ssl.SSLContext for a TLS tunnel in front of the job server; Debian's gearmand
+    itself does not speak TLS.
+
+    Every method but close raises ServerUnavailable when the peer is gone. The connection is then
+    closed: `closed` is true, and each further use raises it again.
+    """
+
+    def __init__(
+        self, host: str, port: int, timeout: float, ssl_context: ssl.SSLContext | None = None
+    ) -> None:
+        self.server = format_server(host, port)
+        self.closed = False
+        self.timeout = timeout
+        self._decoder = Decoder()
+        try:
+            self._socket = socket.create_connection((host, port), timeout)
+        except OSError as error:
+            raise ServerUnavailable(self.server, _reason(error)) from error
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in _TCP_OPTIONS.items():
+                if hasattr(socket, name):
+                    self._socket.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+            if ssl_context is not None:
+                self._socket = ssl_context.wrap_socket(self._socket, server_hostname=host)
+        except OSError as error:
+            raise self._lost(_reason(error)) from error
+        self._socket_timeout: float | None = timeout
+
+    def send(self, data: bytes) -> None:
+        """Send all of data."""
+        self._set_timeout(self.timeout)
+        try:
+            self._socket.sendall(data)
+        except OSError as error:
+            raise self._lost(_reason(error)) from error
+
+    def receive(self, timeout: float | None) -> tuple[Packet, list[bytes]] | None:
+        """Return the next packet, or None when none was complete after `timeout` seconds.
+
+        None waits for as long as the peer lives. Raises ProtocolError (and closes) on bytes that
+        are not the protocol.
+        """
+        try:
+            packet = self._decoder.next_packet()
+            if packet is not None:
+                return packet
+            deadline = None if timeout is None else time.monotonic() + timeout
+            while True:
+                data = self.read(timeout)
+                if data is not None:
+                    self._decoder.feed(data)
+                    packet = self._decoder.next_packet()
+                    if packet is not None:
+                        return packet
+                if deadline is not None:
+                    timeout = deadline - time.monotonic()
+                    if timeout <= 0:
+                        return None
+        except ProtocolError as error:
+            self.close()
+            raise ProtocolError(f"{self.server}: {error}") from None
+
+    def read(self, timeout: float | None) -> bytes | None:
+        """Return some bytes past the packets, or None when none came for `timeout` seconds."""
+        # A timeout of 0 would mean a non-blocking socket, which TLS reports in its own way.
+        self._set_timeout(timeout if timeout is None else max(timeout, 0.001))
+        try:
+            data = self._socket.recv(_READ)
+        except socket.timeout:  # its own class until Python 3.10, TimeoutError since
+            return None
+        except OSError as error:
+            raise self._lost(_reason(error)) from error
+        if not data:
+            raise self._lost("the connection was closed by the peer")
+        return data
+
+    def readable(self) -> bool:
+        """Whether a read would find something at once, the end of the connection included."""
+        if self.closed:
+            raise self._lost("the connection is closed")
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def fileno(self) -> int:
+        """The file descriptor, for select.poll."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Close at once. What the peer has not read by now may be lost."""
+        self.closed = True
+        self._socket.close()
+
+    def finish(self, timeout: float) -> None:
+        """Close, but let the peer read all that was sent first, for `timeout` seconds at most.
+
+        A socket closed with unread bytes in it (a NOOP, say) resets the connection, and a reset
+        can overtake a result on its way: so end our side, then read until the peer ends its own.
+        """
+        deadline = time.monotonic() + timeout
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+            while time.monotonic() < deadline:
+                self.read(deadline - time.monotonic())
+        except (OSError, ServerUnavailable):
+            pass  # the peer is done with it, or was gone before
+        self.close()
+
+    def _set_timeout(self, timeout: float | None) -> None:
+        if timeout != self._socket_timeout:  # each change is a system call
+            try:
+                self._socket.settimeout(timeout)
+            except OSError as error:
+                raise self._lost(_reason(error)) from error
+            self._socket_timeout = timeout
+
+    def _lost(self, reason: str) -> ServerUnavailable:
+        if self.closed:
+            reason = "the connection is closed"
+        self.close()
+        return ServerUnavailable(self.server, reason)
+
+
+def _reason(error: OSError) -> str:
+    """The cause in words, without the [Errno N] that tells an operator nothing."""
+    if isinstance(error, socket.timeout):
+        return "timed out"
+    return error.strerror or str(error) or type(error).__name__

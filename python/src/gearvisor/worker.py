@@ -1,0 +1,438 @@
+# Copyright: Gearvisor contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Serve functions to one or several job servers, one job at a time.
+
+The packets are those of gearmand's PROTOCOL document; the loop on each connection is: GRAB_JOB,
+then either a job, its result and GRAB_JOB again (both in one write: half the round trips), or
+NO_JOB and PRE_SLEEP until the job server says NOOP.
+
+Facts the design rests on:
+- A job that was assigned to a lost connection is given away again by its job server at once, and
+  handles start at 1 again when a job server restarts. So a result goes to the connection its job
+  came from or nowhere.
+- gearmand 1.1 does not wake sleeping workers for jobs that become due (SUBMIT_JOB_EPOCH): so a
+  sleeping worker asks again each second.
+- gearmand answers a second final packet with an ERROR that can arrive at any time: so there is
+  exactly one, and an ERROR is logged wherever it comes.
+- A timeout given to the job server (CAN_DO_TIMEOUT) makes gearmand 1.1 queue the job again
+  rather than fail it: so it is never used.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import select
+import signal
+import socket
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Callable, Union
+
+from .connection import Connection, format_server, parse_server
+from .errors import GearmanError, JobFailed, ProtocolError, ServerUnavailable
+from .protocol import Packet, check_client_id, check_function, encode
+
+if TYPE_CHECKING:
+    import ssl
+
+POLL = 1.0  # seconds a worker sleeps at most before it asks for a job unbidden
+CONNECT_TIMEOUT = 3.0  # seconds, while no other job server is connected
+CONNECT_TIMEOUT_BUSY = 0.5  # seconds, while one is
+ANSWER_TIMEOUT = 30.0  # seconds without an answer after which a job server counts as hung
+STOP_TIMEOUT = 3.0  # seconds to wait for a job server's last answer when stopping
+RETRY_FIRST, RETRY_MOST = 0.1, 5.0  # seconds between attempts to connect, doubling
+MEMORY_CHECK = 0.25  # seconds between looks at the resident memory
+
+log = logging.getLogger("gearvisor.worker")
+
+_GRAB = encode(Packet.GRAB_JOB_UNIQ)
+_PRE_SLEEP = encode(Packet.PRE_SLEEP)
+
+Function = Callable[["Job"], Union[bytes, str, None]]
+
+
+class Job:
+    """A job as its function sees it.
+
+    function, handle, unique: its names. data: the payload.
+    """
+
+    __slots__ = ("_connection", "_handle", "data", "function", "handle", "unique")
+
+    def __init__(
+        self, connection: Connection, handle: bytes, function: bytes, unique: bytes, data: bytes
+    ) -> None:
+        self.function = function.decode(errors="replace")
+        self.handle = handle.decode(errors="replace")
+        self.unique = unique.decode(errors="replace")
+        self.data = data
+        self._handle = handle
+        self._connection: Connection | None = connection
+
+    def send_data(self, data: bytes) -> None:
+        """Send a part of the result, or news, to the client at once (WORK_DATA).
+
+        Like the other send methods, raises ServerUnavailable when the connection is lost; then
+        the job is being done again elsewhere and its result here will be dropped.
+        """
+        self._send(Packet.WORK_DATA, data)
+
+    def send_warning(self, data: bytes) -> None:
+        """Send a warning to the client (WORK_WARNING)."""
+        self._send(Packet.WORK_WARNING, data)
+
+    def send_status(self, numerator: int, denominator: int) -> None:
+        """Say how much of the job is done (WORK_STATUS)."""
+        self._send(Packet.WORK_STATUS, b"%d" % numerator, b"%d" % denominator)
+
+    def _send(self, kind: Packet, *arguments: bytes) -> None:
+        if self._connection is None:
+            raise RuntimeError(f"job {self.handle} is over; its function has returned")
+        self._connection.send(encode(kind, self._handle, *arguments))
+
+
+class _Server:
+    """A job server as the worker knows it."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host = host
+        self.port = port
+        self.name = format_server(host, port)
+        self.connection: Connection | None = None
+        self.awake = False  # it may have a job for us; false after NO_JOB
+        self.answered = False  # on this connection
+        self.up: bool | None = None  # as last logged
+        self.unconfirmed: bytes | None = None  # handle of the job whose result was sent last
+        self.retry_at = 0.0  # on the monotonic clock
+        self.retry_pause = RETRY_FIRST
+
+
+class Worker:
+    """Serves functions to job servers ("host:port" each): register() them, then run().
+
+    client_id: shown by the admin command `workers`; "gearvisor-HOST-PID" by default.
+    max_jobs, max_seconds, max_rss (MiB): run() returns once one of them is reached, so that the
+    process can be replaced; each is lowered by a random share of up to `splay` (0 to 1), so that
+    a fleet does not do it all at once.
+
+    done and failed count the jobs since the Worker was made.
+    """
+
+    def __init__(
+        self,
+        servers: Sequence[str],
+        client_id: str | None = None,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        max_jobs: int | None = None,
+        max_seconds: float | None = None,
+        max_rss: float | None = None,
+        splay: float = 0.1,
+    ) -> None:
+        if not servers or isinstance(servers, str):
+            raise ValueError(f'servers {servers!r} is not a list of at least one "host:port"')
+        for name, limit in (
+            ("max_jobs", max_jobs),
+            ("max_seconds", max_seconds),
+            ("max_rss", max_rss),
+        ):
+            if limit is not None and not limit > 0:
+                raise ValueError(f"{name} {limit!r} is not above 0")
+        if not 0 <= splay <= 1:
+            raise ValueError(f"splay {splay!r} is not from 0 to 1")
+        if client_id is None:
+            client_id = f"gearvisor-{socket.gethostname()}-{os.getpid()}"
+        self.client_id = client_id
+        self.done = 0
+        self.failed = 0
+        self._hello = [encode(Packet.SET_CLIENT_ID, check_client_id(client_id))]
+        self._servers = [_Server(*address) for address in dict.fromkeys(map(parse_server, servers))]
+        random.shuffle(self._servers)  # so that a fleet does not favour the first one
+        self._functions: dict[bytes, Function] = {}
+        self._ssl_context = ssl_context
+        self._limited = any(limit is not None for limit in (max_jobs, max_seconds, max_rss))
+        self._max_jobs, self._max_seconds, self._max_rss = (
+            float("inf") if limit is None else limit * (1 - splay * random.random())
+            for limit in (max_jobs, max_seconds, max_rss)
+        )
+        self._memory_check_at = 0.0
+        self._stopping = False
+        # A byte sent here ends the sleep of run(), also from a signal handler or a thread.
+        self._alarm, self._wakeup = socket.socketpair()
+        self._alarm.setblocking(False)
+        self._wakeup.setblocking(False)
+
+    def register(self, name: str, function: Function) -> None:
+        """Serve `function` under `name`; to be called before run().
+
+        It gets a Job and returns the result: bytes, str (sent as UTF-8) or None (empty). It
+        raises JobFailed to fail the job; any other exception goes to the client as text.
+        """
+        encoded = check_function(name)
+        if encoded in self._functions:
+            raise ValueError(f"function {name!r} is registered already")
+        self._functions[encoded] = function
+        self._hello.append(encode(Packet.CAN_DO, encoded))
+
+    def stop(self) -> None:
+        """Make run() return after the running job. Safe in threads and signal handlers."""
+        self._stopping = True
+        try:
+            self._wakeup.send(b"\0")
+        except OSError:
+            pass  # it is full of such bytes, or run() is over
+
+    def run(self, handle_signals: bool = False) -> None:
+        """Serve until stop() or a limit, once. Lost job servers are tried again for ever.
+
+        handle_signals: SIGTERM and SIGINT call stop(); a second one ends the process at once.
+        """
+        if not self._functions:
+            raise ValueError("no function is registered; call register() first")
+        if handle_signals:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self._on_signal)
+        self._max_time = time.monotonic() + self._max_seconds
+        try:
+            while not self._stopping:
+                self._connect_missing()
+                server = next((server for server in self._servers if server.awake), None)
+                if server is None:
+                    self._sleep()
+                else:
+                    self._serve(server)
+                    # To the end of the line: the others come first next time.
+                    self._servers.remove(server)
+                    self._servers.append(server)
+                if self._limited:
+                    self._check_limits()
+        finally:
+            for server in self._servers:
+                if server.connection is not None:
+                    server.connection.finish(STOP_TIMEOUT)
+                    server.connection = None
+            self._alarm.close()
+            self._wakeup.close()
+            log.info("stopped: %d jobs done, %d failed", self.done, self.failed)
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, signal.SIG_DFL)
+        self.stop()
+
+    def _check_limits(self) -> None:
+        now = time.monotonic()
+        if self.done + self.failed >= self._max_jobs:
+            reason = "the most jobs"
+        elif now >= self._max_time:
+            reason = "the most seconds"
+        elif self._max_rss != float("inf") and now >= self._memory_check_at:
+            self._memory_check_at = now + MEMORY_CHECK
+            if _resident() < self._max_rss:
+                return
+            reason = "the most memory"
+        else:
+            return
+        if not self._stopping:
+            log.info("leaving: %s for one process reached", reason)
+            self._stopping = True
+
+    # Connections
+
+    def _connect_missing(self) -> None:
+        """Connect to each job server that is away and whose time to try again has come."""
+        for server in self._servers:
+            if server.connection is not None:
+                continue
+            started = time.monotonic()
+            if started < server.retry_at or self._stopping:
+                continue
+            alone = all(other.connection is None for other in self._servers)
+            try:
+                server.connection = Connection(
+                    server.host,
+                    server.port,
+                    CONNECT_TIMEOUT if alone else CONNECT_TIMEOUT_BUSY,
+                    self._ssl_context,
+                )
+                server.connection.send(b"".join(self._hello))
+            except ServerUnavailable as error:
+                self._lost(server, error)
+                if not alone:
+                    # A host that swallows packets costs each attempt its timeout. The other job
+                    # servers wait meanwhile: so for them it is 5 % of the time at most.
+                    server.retry_at += 20 * (time.monotonic() - started)
+            else:
+                server.awake = True
+                server.answered = False
+
+    def _lost(self, server: _Server, error: GearmanError) -> None:
+        """Note that a job server is away; its jobs here are void."""
+        if server.connection is not None:
+            server.connection.close()
+            server.connection = None
+        server.awake = False
+        if server.unconfirmed is not None:
+            log.warning(
+                "%s went away before it took the result of job %s; it may run again",
+                server.name,
+                server.unconfirmed.decode(errors="replace"),
+            )
+            server.unconfirmed = None
+        if server.up is not False:
+            log.warning("job server is away, trying again: %s", error)
+            server.up = False
+        server.retry_at = time.monotonic() + server.retry_pause * random.uniform(0.5, 1)
+        server.retry_pause = min(2 * server.retry_pause, RETRY_MOST)
+
+    def _sleep(self) -> None:
+        """Wait for a NOOP, for a second at most, then ask all job servers again."""
+        timeout = POLL
+        now = time.monotonic()
+        for server in self._servers:
+            if server.connection is None:
+                timeout = min(timeout, server.retry_at - now)
+        if self._limited:
+            timeout = min(timeout, self._max_time - now)
+        if not self._listen(max(0.0, timeout)):
+            for server in self._servers:
+                server.awake = server.connection is not None
+
+    def _listen(self, timeout: float) -> bool:
+        """Read what the sleeping job servers send; return whether one is awake or lost now."""
+        poll = select.poll()
+        poll.register(self._alarm, select.POLLIN)
+        sleeping = {}
+        for server in self._servers:
+            if server.connection is not None and not server.awake:
+                sleeping[server.connection.fileno()] = server, server.connection
+                poll.register(server.connection, select.POLLIN)
+        changed = False
+        for number, _event in poll.poll(timeout * 1000):
+            if number not in sleeping:
+                changed = True  # stop() was called
+                continue
+            server, connection = sleeping[number]
+            try:
+                packet = connection.receive(0)
+                if packet is not None:
+                    if packet[0] != Packet.NOOP:
+                        self._unexpected(server, *packet)
+                    # After an ERROR too: what follows it may have been read along with it, and
+                    # asking for a job takes it in.
+                    server.awake = changed = True
+            except (ServerUnavailable, ProtocolError) as error:
+                self._lost(server, error)
+                changed = True
+        return changed
+
+    # Jobs
+
+    def _serve(self, server: _Server) -> None:
+        """Grab jobs of one job server and do them, until it has none or it is another's turn."""
+        connection = server.connection
+        assert connection is not None  # or it would not be awake
+        try:
+            connection.send(_GRAB)
+            while True:
+                assignment = self._assignment(server, connection)
+                server.unconfirmed = None
+                if assignment is None:
+                    connection.send(_PRE_SLEEP)
+                    server.awake = False
+                    return
+                final = self._perform(connection, *assignment)
+                server.unconfirmed = assignment[0]
+                if self._limited:
+                    self._check_limits()
+                if self._stopping or (len(self._servers) > 1 and self._others_turn(server)):
+                    connection.send(final)
+                    return
+                connection.send(final + _GRAB)
+        except (ServerUnavailable, ProtocolError) as error:
+            self._lost(server, error)
+
+    def _others_turn(self, server: _Server) -> bool:
+        """Whether another job server may have a job, or is due to be connected to."""
+        self._listen(0)
+        now = time.monotonic()
+        return any(
+            other.awake or (other.connection is None and other.retry_at <= now)
+            for other in self._servers
+            if other is not server
+        )
+
+    def _assignment(self, server: _Server, connection: Connection) -> list[bytes] | None:
+        """Return the answer to GRAB_JOB: handle, function, unique id and data, or None: no job."""
+        asked = None
+        while True:
+            packet = connection.receive(connection.timeout)
+            if packet is not None:
+                kind, arguments = packet
+                if kind == Packet.JOB_ASSIGN_UNIQ or kind == Packet.NO_JOB:
+                    if not server.answered:
+                        self._answered(server)
+                    return arguments or None
+                if kind != Packet.NOOP:  # which was on its way when we asked
+                    self._unexpected(server, kind, arguments)
+            asked = asked or time.monotonic()  # not read when the answer comes at once
+            limit = STOP_TIMEOUT if self._stopping else ANSWER_TIMEOUT
+            if time.monotonic() - asked > limit:
+                raise ServerUnavailable(server.name, f"no answer for {limit:g} s")
+
+    def _answered(self, server: _Server) -> None:
+        """Note that a job server really is there: something else may have taken the connection."""
+        server.answered = True
+        server.retry_pause = RETRY_FIRST
+        if not server.up:
+            log.info("serving %s as %s", server.name, self.client_id)
+            server.up = True
+
+    def _unexpected(self, server: _Server, kind: Packet, arguments: list[bytes]) -> None:
+        text = b" ".join(arguments).decode(errors="replace")
+        if kind != Packet.ERROR:
+            raise ProtocolError(f"{server.name}: a worker does not expect {kind.name}")
+        log.warning("%s replied with an error: %s", server.name, text)
+
+    def _perform(
+        self, connection: Connection, handle: bytes, name: bytes, unique: bytes, data: bytes
+    ) -> bytes:
+        """Do a job and return its one final packet."""
+        job = Job(connection, handle, name, unique, data)
+        try:
+            function = self._functions.get(name)
+            if function is None:
+                raise LookupError(f"this worker has no function {job.function!r}")
+            result = function(job)
+            if result is None:
+                result = b""
+            elif isinstance(result, str):
+                result = result.encode()
+            elif not isinstance(result, (bytes, bytearray, memoryview)):
+                raise TypeError(
+                    f"function {job.function!r} returned {type(result).__name__},"
+                    " not bytes, str or None"
+                )
+            final = encode(Packet.WORK_COMPLETE, handle, result)
+        except JobFailed as error:
+            self.failed += 1
+            log.warning("job %s of %s failed: %s", job.handle, job.function, error)
+            return encode(Packet.WORK_FAIL, handle)
+        except (Exception, SystemExit) as error:  # exit() in a function must not end the worker
+            self.failed += 1
+            log.exception("job %s of %s raised", job.handle, job.function)
+            text = f"{type(error).__name__}: {error}"
+            return encode(Packet.WORK_EXCEPTION, handle, text.encode(errors="replace"))
+        finally:
+            job._connection = None
+        self.done += 1
+        return final
+
+
+def _resident() -> float:
+    """The memory of this process in RAM, in MiB (Linux: proc_pid_statm(5))."""
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20

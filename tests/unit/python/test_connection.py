@@ -1,0 +1,147 @@
+# Copyright: Gearvisor contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Addresses, and connections to peers that are gone, silent or wrong."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+
+import pytest
+from gearvisor.connection import Connection, format_server, parse_server
+from gearvisor.errors import ProtocolError, ServerUnavailable
+from gearvisor.protocol import Packet, encode
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("localhost", "localhost", 4730),
+        ("jobs.example.net:4731", "jobs.example.net", 4731),
+        ("127.0.0.1:1", "127.0.0.1", 1),
+        ("[::1]", "::1", 4730),
+        ("[fe80::1%eth0]:65535", "fe80::1%eth0", 65535),
+    ],
+)
+def test_parses_and_formats_addresses(text, host, port):
+    assert parse_server(text) == (host, port)
+    assert parse_server(format_server(host, port)) == (host, port)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", ":4730", "host:", "host:0", "host:65536", "host:99999999999", "host:x", "host:-1",
+        "host:\u0661", "ho st", "[::1", "[]:4730", "[::1]4730", "[::1]:",
+    ],
+)  # fmt: skip
+def test_refuses_other_addresses_and_names_them(text):
+    with pytest.raises(ValueError, match="job server ") as caught:
+        parse_server(text)
+    assert repr(text) in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["::1", "::1:4730", "a:b:c"])
+def test_an_ipv6_address_needs_brackets(text):
+    with pytest.raises(ValueError, match="in brackets"):
+        parse_server(text)
+
+
+def connect(address, timeout=1.0, **options):
+    return Connection(*parse_server(address), timeout, **options)
+
+
+def test_echo(shared_server):
+    connection = connect(shared_server.address)
+    payload = bytes(range(256)) * 1000
+    connection.send(encode(Packet.ECHO_REQ, payload))
+    assert connection.receive(5) == (Packet.ECHO_RES, [payload])
+    connection.close()
+
+
+def test_no_packet_is_none_after_the_timeout(shared_server):
+    connection = connect(shared_server.address)
+    started = time.monotonic()
+    assert connection.receive(0.2) is None
+    assert 0.15 < time.monotonic() - started < 1
+    assert not connection.readable()
+    connection.close()
+
+
+def test_bytes_that_trickle_in_do_not_extend_the_timeout(peer):
+    connection = connect(peer(b"\0RES\0\0"))
+    started = time.monotonic()
+    assert connection.receive(0.2) is None
+    assert time.monotonic() - started < 1
+    connection.close()
+
+
+def test_refused_connection_says_so_without_numbers(closed_port):
+    with pytest.raises(ServerUnavailable) as caught:
+        connect(closed_port)
+    assert str(caught.value) == f"{closed_port}: Connection refused"
+    assert caught.value.server == closed_port
+
+
+def test_unknown_host_is_named():
+    with pytest.raises(ServerUnavailable, match=r"no-such-host.invalid:4730: "):
+        connect("no-such-host.invalid")
+
+
+def test_ipv6():
+    try:
+        listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("this machine has no IPv6 loopback")
+    with listener:
+        connection = connect(f"[::1]:{listener.getsockname()[1]}")
+        accepted, _ = listener.accept()
+        accepted.sendall(encode(Packet.NOOP, response=True))
+        assert connection.receive(1) == (Packet.NOOP, [])
+        accepted.close()
+        connection.close()
+
+
+def test_socket_options(shared_server):
+    connection = connect(shared_server.address)
+    duplicate = socket.socket(fileno=socket.dup(connection.fileno()))
+    assert duplicate.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    assert duplicate.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    duplicate.close()
+    connection.close()
+
+
+def test_a_lost_connection_is_closed_and_stays_so(job_server):
+    connection = connect(job_server.address)
+    job_server.stop()
+    with pytest.raises(ServerUnavailable, match=r"closed by the peer|reset"):
+        connection.receive(5)
+    assert connection.closed
+    for use in (lambda: connection.send(b"x"), lambda: connection.receive(0), connection.readable):
+        with pytest.raises(ServerUnavailable, match="the connection is closed"):
+            use()
+    connection.close()
+
+
+def test_another_protocol_is_an_error_with_the_address(peer):
+    address = peer(b"SSH-2.0-OpenSSH_9.2\r\n")
+    connection = connect(address)
+    with pytest.raises(ProtocolError, match=f"{address}: not the Gearman protocol.*SSH-2.0"):
+        connection.receive(1)
+    assert connection.closed
+
+
+def test_finish_lets_the_peer_read_everything(shared_server):
+    connection = connect(shared_server.address)
+    for _ in range(50):  # answers nobody reads: a plain close would reset the connection
+        connection.send(encode(Packet.ECHO_REQ, b"x" * 1000))
+    connection.send(encode(Packet.SUBMIT_JOB_BG, b"finish-test", b"u", b""))
+    connection.finish(5)
+    assert shared_server.status("finish-test")[0] == 1
+
+
+def test_tls_to_a_peer_without_it_is_unavailable(peer):
+    with pytest.raises(ServerUnavailable):
+        connect(peer(b"plain text"), ssl_context=ssl.create_default_context())
