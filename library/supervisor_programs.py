@@ -175,6 +175,8 @@ output:
   type: str
 """
 
+import re
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.failure import GearvisorError, InvalidOption
@@ -194,6 +196,7 @@ ARGUMENTS = {
     "wait_timeout": {"type": "int", "default": 30},
     "create_directories": {"type": "bool", "default": True},
 }
+_HOLD_SECRETS = ("programs", "defaults")
 
 
 def without_secrets(params):
@@ -219,18 +222,26 @@ def request_from(params):
     for option in ("batch", "max_unavailable", "wait_timeout"):
         if params[option] is not None and params[option] < 1:
             raise InvalidOption(option, params[option], "is below 1", "Use 1 or more")
-    if not params["fleet"] or set(params["fleet"]) & set(" \t\n./"):
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", params["fleet"]):
         raise InvalidOption(
             "fleet", params["fleet"], "is no usable name", "Use letters, digits, '_' and '-'"
         )
     return fleet.Request(**{**params, "fingerprint": tuple(params["fingerprint"])})
 
 
+class _Module(AnsibleModule):
+    def fail_json(self, msg, **result):
+        """Fail without secrets, also when Ansible itself refuses an argument's type."""
+        shown = {name: self.params[name] for name in self.params if name not in _HOLD_SECRETS}
+        result.setdefault("invocation", {"module_args": shown})
+        super().fail_json(msg, **result)
+
+
 def main():
     # no_log keeps the parameters out of the target's syslog: environment values
     # are secrets, but masking them as such would garble every result that
     # happens to contain a short one.
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True, no_log=True)
+    module = _Module(argument_spec=ARGUMENTS, supports_check_mode=True, no_log=True)
     shown = {"invocation": {"module_args": without_secrets(module.params)}}
     try:
         result = fleet.converge(

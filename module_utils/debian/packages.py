@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import os
+import re
 
 from ..failure import GearvisorError
 
@@ -27,18 +28,19 @@ APT_GET = [
 APT_ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
 # invoke-rc.d and deb-systemd-invoke ask this script before they start or stop a service.
 POLICY = "/usr/sbin/policy-rc.d"
+_POLICY_TEXT = "#!/bin/sh\n# Gearvisor installs packages.\nexit 101\n"
 
 
 def parse_dpkg_query(text):
     """Return {package: version} of the installed packages in dpkg-query's output.
 
-    Lines look like "ii  gearman-job-server 1.1.20+ds-1"; removed packages whose
-    configuration is left ("rc") are not installed.
+    Lines look like "ii  gearman-job-server 1.1.20+ds-1", or "hi" for a package on
+    hold; removed packages whose configuration is left ("rc") are not installed.
     """
     installed = {}
     for line in text.splitlines():
         fields = line.split()
-        if len(fields) == 3 and fields[0] == "ii":
+        if len(fields) == 3 and re.fullmatch(r"[a-z]i", fields[0]):
             installed[fields[1]] = fields[2]
     return installed
 
@@ -101,6 +103,14 @@ def apt_reason(output):
     return "; ".join(errors or lines[-2:]) or "it gave no reason"
 
 
+def _is_our_policy():
+    try:
+        with open(POLICY, "rb") as policy:
+            return policy.read() == _POLICY_TEXT.encode()
+    except OSError:
+        return False
+
+
 @contextlib.contextmanager
 def _services_left_alone():
     """Keep packages from starting services: ours start once they are configured.
@@ -109,15 +119,15 @@ def _services_left_alone():
     taken, so it must not be started by the package.
     """
     aside = POLICY + ".gearvisor"
-    had_policy = os.path.lexists(POLICY)
-    if had_policy:
+    # One of ours was left by a run that was killed; the host's own then still is aside.
+    if os.path.lexists(POLICY) and not _is_our_policy():
         os.rename(POLICY, aside)
     try:
         with open(POLICY, "w", encoding="utf-8") as policy:
-            policy.write("#!/bin/sh\nexit 101\n")
+            policy.write(_POLICY_TEXT)
         os.chmod(POLICY, 0o755)
         yield
     finally:
         os.unlink(POLICY)
-        if had_policy:
+        if os.path.lexists(aside):
             os.rename(aside, POLICY)

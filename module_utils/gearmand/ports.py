@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from ..debian.files import read_text
 from ..failure import InvalidOption
+from .process import Process
 
 _LISTEN = "0A"
 
@@ -79,25 +80,12 @@ def listeners(proc="/proc"):
     ]
 
 
-def inodes_of(pid, proc="/proc"):
-    """Return the inodes of the sockets that a process holds, as text."""
-    result = set()
-    for path in glob.glob(f"{proc}/{pid}/fd/*"):
-        try:
-            target = os.readlink(path)
-        except OSError:
-            continue
-        if target.startswith("socket:["):
-            result.add(target[len("socket:[") : -1])
-    return result
-
-
 def holder(inode, proc="/proc"):
-    """Return (pid, name) of a process that holds the socket, or None when that cannot be seen."""
+    """Return the Process that holds the socket, or None when that cannot be seen."""
     for directory in glob.glob(f"{proc}/[0-9]*"):
-        pid = os.path.basename(directory)
-        if inode in inodes_of(pid, proc):
-            return int(pid), (read_text(f"{directory}/comm") or "").strip()
+        process = Process(int(os.path.basename(directory)), proc)
+        if inode in process.socket_inodes():
+            return process
     return None
 
 
@@ -136,28 +124,30 @@ def _can_bind(family, address):
     return True
 
 
-def check_free(addresses, port, own_pid, proc="/proc"):
-    """Refuse a port that somebody else listens on; *own_pid* is our gearmand or None.
+def check_free(addresses, port, own=None, own_port=None, proc="/proc"):
+    """Refuse a port that somebody else listens on.
 
-    Raises InvalidOption naming the holder.
+    *own* is our gearmand's Process and *own_port* its port; sockets that nobody can be seen to
+    hold are taken to be its when its cannot be seen. Raises InvalidOption naming the holder.
     """
     found = conflicts(addresses, port, listeners(proc))
-    own = inodes_of(own_pid, proc) if found and own_pid else set()
+    ours = own.socket_inodes() if found and own else set()
+    unseen = own is not None and not ours and port == own_port
     for listener in found:
-        if listener.inode in own:
+        if listener.inode in ours:
             continue
         process = holder(listener.inode, proc)
+        if process is None and unseen:
+            continue
         who = (
-            f"{process[1]} (pid {process[0]})"
-            if process
-            else "a process that cannot be seen from here"
+            f"{process.name()} (pid {process.pid})" if process else "a process that cannot be seen"
         )
         raise InvalidOption(
             "port",
             port,
             f"is taken on {listener.address} by {who}",
             "Stop that process, or choose another port or listen",
-            **({"pid": process[0]} if process else {}),
+            **({"pid": process.pid} if process else {}),
         )
 
 

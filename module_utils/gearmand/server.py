@@ -26,6 +26,7 @@ from ..debian.files import read_text, restore_text, write_text
 from ..failure import GearvisorError, InvalidOption
 from ..gearman.admin import Admin
 from ..gearman.errors import GearmanError
+from ..supervisor.host import make_directories, remove_directories
 from . import config, ports, service
 from .process import Process
 
@@ -76,6 +77,10 @@ class Files(NamedTuple):
 
     def changed(self):
         return {path: new for path, new in self.after.items() if new != self.before[path]}
+
+
+class NotReady(GearvisorError):
+    """The server does not answer."""
 
 
 class Drains(GearvisorError):
@@ -228,7 +233,7 @@ class _Convergence:
     def _drain(self):
         """Let the running server finish its jobs and leave. Raises Drains at the deadline."""
         process, seconds = self.current.process, self.request.drain_timeout
-        if process.running():
+        if process.runs_gearmand():
             os.kill(process.pid, signal.SIGUSR1)
         if service.wait_gone(process, seconds):
             return
@@ -263,8 +268,12 @@ class _Presence(_Convergence):
         settings = self.request.settings
         ports.check_privilege(settings.port)
         addresses = ports.local_addresses(settings.listen)
-        own_pid = self.current.process.pid if self.current else None
-        ports.check_free(addresses, settings.port, own_pid)
+        if self.current is None:
+            ports.check_free(addresses, settings.port)
+        else:
+            ports.check_free(
+                addresses, settings.port, self.current.process, self.current.started.port
+            )
         files = self._files()
         wanted = packages.missing(
             {PACKAGE: self.installed} if self.installed else {}, {PACKAGE: self.request.version}
@@ -319,15 +328,13 @@ class _Presence(_Convergence):
         text = files.after[config.CONFIG]
         if text == files.before[config.CONFIG]:
             return
-        uid, gid = _gearman()
         with tempfile.NamedTemporaryFile("w", prefix="gearmand-", suffix=".conf") as candidate:
-            os.fchown(candidate.fileno(), 0, gid)
+            os.fchown(candidate.fileno(), 0, _gearman()[1])
             os.fchmod(candidate.fileno(), 0o640)
             candidate.write(text)
             candidate.flush()
-            as_user = ["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups"]
             rc, out, err = self.run(
-                [*as_user, config.GEARMAND, "--check-args", f"--config-file={candidate.name}"]
+                [*_as_gearman(), config.GEARMAND, "--check-args", f"--config-file={candidate.name}"]
             )
         if rc != 0:
             raise GearvisorError(
@@ -366,7 +373,7 @@ class _Presence(_Convergence):
         self._install(wanted)
         if not self.installed:
             self._check_arguments(files)
-        self._make_queue_directory()
+        made = self._make_queue_directory()
         was_enabled = bool(self.installed) and self.service.enabled()
         if files.changed():
             self._take_note(files)
@@ -383,7 +390,10 @@ class _Presence(_Convergence):
             ) from None
         except GearvisorError as error:
             back = self._roll_back(files, was_enabled)
-            raise GearvisorError(f"{error}. {back}", **error.details) from error
+            remove_directories(made)
+            log = error.details.get("log")
+            said = f". The last lines of its log: {log}" if log else ""
+            raise GearvisorError(f"{error}. {back}{said}", **error.details) from error
 
     def _install(self, wanted):
         if not wanted:
@@ -400,29 +410,29 @@ class _Presence(_Convergence):
             raise
 
     def _make_queue_directory(self):
-        """Make the directory of a queue file; one that is there must be gearman's to write to.
+        """Make the directory of a queue file if it is missing; gearman must be able to write there.
 
-        SQLite makes its journal beside the file.
+        SQLite makes its journal beside the file. Returns the directories made.
         """
         queue = self.request.settings.queue
         if not queue.persistent:
-            return
+            return []
         directory = os.path.dirname(queue.path)
-        uid, gid = _gearman()
+        made = []
         if not os.path.lexists(directory):
-            os.makedirs(os.path.dirname(directory), 0o755, exist_ok=True)
-            os.mkdir(directory)
-            os.chown(directory, uid, gid)
+            made = make_directories({directory: config.USER})
             os.chmod(directory, 0o750)
         for path in (directory, queue.path):
-            as_user = ["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups"]
-            if os.path.lexists(path) and self.run([*as_user, "test", "-w", path])[0] != 0:
+            missing = path == queue.path and not os.path.lexists(path)
+            if not missing and self.run([*_as_gearman(), "test", "-w", path])[0] != 0:
+                remove_directories(made)
                 raise InvalidOption(
                     "queue.path",
                     queue.path,
-                    f"cannot be used: user gearman may not write to {path}",
-                    f"Run 'chown gearman: {path}', or choose another path",
+                    f"cannot be used: user {config.USER} may not write to {path}",
+                    f"Give {config.USER} that right and access to what is above it, or choose another path",
                 )
+        return made
 
     def _bring_up(self, how):
         if how == "leave":
@@ -461,9 +471,9 @@ class _Presence(_Convergence):
                 reason += f", {self.request.ready_timeout} s (ready_timeout) after its start"
                 break
             time.sleep(0.1)
-        log = self.service.last_lines()
-        said = f" Its last log lines: {log}" if log else " It has written nothing to its log"
-        raise GearvisorError(f"gearmand does not answer on {address}: {reason}.{said}", log=log)
+        raise NotReady(
+            f"gearmand does not answer on {address}: {reason}", log=self.service.last_lines()
+        )
 
     def _roll_back(self, files, was_enabled):
         """Put the old files and the old server back; return a sentence that says so."""
@@ -511,7 +521,7 @@ class _Presence(_Convergence):
             "version": version,
             "package_version": package_version,
             "service_manager": self.service.name,
-            "files": sorted(files.changed()),
+            "files": sorted([*files.changed(), *(diff["after_header"] for diff in diffs)]),
             "actions": actions,
             "restarted": restarted,
             "restart_pending": pending,
@@ -551,7 +561,7 @@ class _Absence(_Convergence):
         return {
             "changed": changed,
             "service_manager": self.service.name,
-            "files": sorted(files.changed()),
+            "files": sorted([*files.changed(), *(diff["after_header"] for diff in preview.diffs)]),
             "actions": actions,
             "lost": as_json(decision.lost) if decision else {},
             "warnings": self.warnings,
@@ -625,3 +635,9 @@ class _Absence(_Convergence):
 def _gearman():
     """Return (uid, gid) of the package's user."""
     return pwd.getpwnam(config.USER).pw_uid, grp.getgrnam(config.USER).gr_gid
+
+
+def _as_gearman():
+    """Return the beginning of a command line that runs the rest as the package's user."""
+    uid, gid = _gearman()
+    return ["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups"]

@@ -27,7 +27,7 @@ from ..supervisor.rpc import (
     socket_settings,
 )
 from . import config
-from .process import Process, from_pid_file
+from .process import Process, gearmands_with
 
 NAME = "gearman-job-server"
 UNIT = f"{NAME}.service"
@@ -81,7 +81,7 @@ class Systemd:
     def process(self):
         """Return the Process that runs now, or None."""
         process = Process(int(self._show().get("MainPID") or 0))
-        return process if process.running() else None
+        return process if process.runs_gearmand() else None
 
     def enabled(self):
         """Tell whether it starts at boot."""
@@ -214,9 +214,11 @@ class Supervised:
         """Return the Process that runs now, Debian's own included, or None."""
         for info in self._programs():
             process = Process(info.pid)
-            if process.running():
+            if process.runs_gearmand():
                 return process
-        return self._debians_process()
+        if self._debian is not None:
+            return self._debian.process()
+        return next(iter(_from_init_script()), None)
 
     def enabled(self):
         """Tell whether it starts at boot: whether there is the program."""
@@ -249,11 +251,13 @@ class Supervised:
     def start(self):
         """Start it; one that runs with this definition is left alone."""
         self._take_over()
+        self._end_retries()
         fleet.converge(self._request(), self._where)
 
     def restart(self):
         """End what runs and start it."""
         self._take_over()
+        self._end_retries()
         fleet.converge(self._request()._replace(restart=True), self._where)
 
     def stop(self, enabled):
@@ -294,40 +298,50 @@ class Supervised:
         self.settle()
         self._stop_debians()
 
+    def _end_retries(self):
+        """Let a program that does not come up rest, so that the next start is made at once."""
+        deadline = time.monotonic() + _STOP_SECONDS
+        while self.crashed() and time.monotonic() < deadline:
+            if any(info.state == FATAL for info in self._programs()):
+                return
+            self._supervisord.stop_group(NAME)
+            time.sleep(0.1)
+
     def _debian_enabled(self):
         if self._debian is not None:
             return self._debian.enabled()
         return bool(glob.glob(f"/etc/rc[2345].d/S??{NAME}"))
 
-    def _debians_process(self):
-        if self._debian is not None:
-            return self._debian.process()
-        return from_pid_file(config.PID_FILE)
-
     def _stop_debians(self):
         if self._debian is not None:
             self._debian.remove()
             return
-        process = from_pid_file(config.PID_FILE)
-        if process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process.pid, signal.SIGTERM)
-        if not wait_gone(process, _STOP_SECONDS):
-            raise GearvisorError(
-                f"Debian's own gearmand (pid {process.pid}) does not stop after {_STOP_SECONDS} s. Nothing "
-                "was killed; see what it does, end it, then run this again"
-            )
+        for process in _from_init_script():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGTERM)
+            if not wait_gone(process, _STOP_SECONDS):
+                raise GearvisorError(
+                    f"Debian's own gearmand (pid {process.pid}) does not stop within {_STOP_SECONDS} s of "
+                    "SIGTERM. It was not killed; see what it does, end it, then run this again"
+                )
         # logrotate would send HUP to whoever gets that pid next.
         with contextlib.suppress(FileNotFoundError):
             os.unlink(config.PID_FILE)
+
+
+def _from_init_script():
+    """Return the [Process] that Debian's init script started.
+
+    Its pid file is no help: a second start overwrites it, and a stop that fails removes it.
+    """
+    return gearmands_with(f"--pid-file={config.PID_FILE}")
 
 
 def wait_gone(process, seconds):
     """Wait until the process is gone; False when it is still there after so many seconds."""
     identity = process.identity()
     deadline = time.monotonic() + seconds
-    while process.running() and process.identity() == identity:
+    while process.runs_gearmand() and process.identity() == identity:
         if time.monotonic() >= deadline:
             return False
         time.sleep(0.05)

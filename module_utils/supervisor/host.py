@@ -88,7 +88,7 @@ def _command_problems(section, user, path):
         )
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _executable_by(path, user):
     if user is None:
         return os.access(path, os.X_OK)

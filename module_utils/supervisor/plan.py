@@ -97,8 +97,12 @@ def _log_became_automatic(before, after):
     """
     logs = ("stdout_logfile", "stderr_logfile")
     return before is not None and any(
-        log in before.options and log not in after.options for log in logs
+        _is_automatic(after, log) and not _is_automatic(before, log) for log in logs
     )
+
+
+def _is_automatic(section, log):
+    return section.options.get(log, "AUTO").upper() == "AUTO"
 
 
 def is_true(options, name):

@@ -35,7 +35,7 @@ def programs(**options):
         (
             "supervisor_programs",
             programs(autorestat=True),
-            ["programs.trial.autorestat", "True", "Did you mean 'autorestart'"],
+            ["programs.trial", "'autorestat'", "Did you mean 'autorestart'"],
         ),
         (
             "supervisor_programs",

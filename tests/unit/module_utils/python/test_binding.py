@@ -27,7 +27,9 @@ WHEEL = ("gearvisor-1-py3-none-any.whl", b"wheel")
 )
 def test_digest_differs_with_what_goes_in(other):
     base = binding.Request()
-    assert binding.digest(base, WHEEL, "Python 3.11.2") == binding.digest(base, WHEEL, "Python 3.11.2")
+    assert binding.digest(base, WHEEL, "Python 3.11.2") == binding.digest(
+        base, WHEEL, "Python 3.11.2"
+    )
     assert binding.digest(base._replace(**other), WHEEL, "Python 3.11.2") != binding.digest(
         base, WHEEL, "Python 3.11.2"
     )
@@ -101,7 +103,9 @@ def test_build_rerun_swap_and_failure(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
     assert binding.converge(request, real_host())["changed"]
-    answer = subprocess.run([venv / "bin/gearvisor", "--help"], capture_output=True, text=True, check=True)
+    answer = subprocess.run(
+        [venv / "bin/gearvisor", "--help"], capture_output=True, text=True, check=True
+    )
     assert "worker" in answer.stdout
     first = os.readlink(venv)
 
@@ -124,6 +128,8 @@ def test_the_wheel_holds_the_whole_package():
 
     import gearvisor
 
-    sources = {path.name for path in pathlib.Path(gearvisor.__file__).parent.iterdir() if path.is_file()}
+    sources = {
+        path.name for path in pathlib.Path(gearvisor.__file__).parent.iterdir() if path.is_file()
+    }
     names = zipfile.ZipFile(io.BytesIO(gearman_python_binding.wheel()[1])).namelist()
     assert {name.partition("/")[2] for name in names if name.startswith("gearvisor/")} == sources

@@ -14,7 +14,7 @@ import tempfile
 import time
 
 import pytest
-from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor import fleet, rpc
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor import fleet, roll, rpc
 
 CONFIG = """\
 [unix_http_server]
@@ -24,7 +24,7 @@ chmod=0700
 [supervisord]
 logfile={directory}/supervisord.log
 pidfile={directory}/supervisord.pid
-childlogdir={directory}
+childlogdir={directory}/auto
 
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
@@ -49,6 +49,13 @@ def run_command(argv, data=None):
     return done.returncode, done.stdout, done.stderr
 
 
+def _proc(pid, name):
+    try:
+        return pathlib.Path(f"/proc/{pid}/{name}").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 class Daemon:
     """One supervisord of its own: configuration, conf.d, socket and logs in one directory."""
 
@@ -58,6 +65,7 @@ class Daemon:
         self.directory.chmod(0o755)
         self.conf_d = self.directory / "conf.d"
         self.conf_d.mkdir()
+        (self.directory / "auto").mkdir()
         self.config = self.directory / "supervisord.conf"
         self.config.write_text(CONFIG.format(directory=self.directory))
         self.where = fleet.Host(run_command, str(self.config), str(self.conf_d), executable)
@@ -94,7 +102,25 @@ class Daemon:
         return rpc.Supervisord(str(self.directory / "s.sock"))
 
     def converge(self, programs, check_mode=False, **options):
-        return fleet.converge(fleet.Request(programs, **options), self.where, check_mode)
+        result = fleet.converge(fleet.Request(programs, **options), self.where, check_mode)
+        self.wait_for(self.all_are_programs)
+        return result
+
+    def all_are_programs(self):
+        """Tell whether no process is still supervisord's fork, which would lose a signal."""
+        own = self._child and _proc(self._child.pid, "cmdline")
+        return own is None or all(
+            _proc(pid, "cmdline") != own for pid in self.pids().values() if pid
+        )
+
+    def all_catch_term(self):
+        """Tell whether every process has its handler for SIGTERM in place."""
+        return all(self.catches_term(name) for name in self.pids())
+
+    def catches_term(self, name):
+        status = _proc(self.pids()[name], "status")
+        caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+        return self.all_are_programs() and caught & 1 << 14
 
     def states(self):
         return {process.full_name: process.state for process in self.rpc.processes()}
@@ -109,9 +135,12 @@ class Daemon:
     def files(self):
         return {path.name: path.read_text() for path in sorted(self.conf_d.iterdir())}
 
+    def mail(self):
+        return (self.conf_d / "mail.conf").read_text()
+
     def snapshot(self):
-        """All that a refused call must leave as it was."""
-        return self.files(), self.pids(), sorted(path.name for path in self.directory.iterdir())
+        """Files and processes, to see that nothing or something changed."""
+        return self.files(), self.pids()
 
     def load(self, name, text):
         """Let somebody else write a file and load the programs in it."""
@@ -125,27 +154,87 @@ class Daemon:
             assert time.monotonic() < deadline, f"still not so: {self.states()}"
             time.sleep(0.02)
 
+    def reset(self):
+        """Make it as good as new for the next test."""
+        self.config.write_text(CONFIG.format(directory=self.directory))
+        for path in self.directory.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif not path.name.startswith(("supervisord.", "s.sock")):
+                path.unlink()
+        self.conf_d.mkdir()
+        (self.directory / "auto").mkdir()
+        (self.directory / "supervisord.log").write_text("")
+        supervisord = self.rpc
+        supervisord.reload_config()
+        groups = self.names()
+        for group in groups:
+            supervisord.stop_group(group)
+        for pid in filter(None, self.pids().values()):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+        self.wait_for(lambda: set(self.states().values()) <= rpc.AT_REST)
+        for group in groups:
+            supervisord.remove_group(group)
 
-@pytest.fixture(params=list(SUPERVISORDS))
-def supervisord_path(request):
-    return SUPERVISORDS[request.param]
+
+@pytest.fixture(autouse=True)
+def short_rounds(monkeypatch):
+    """Look more often than a real call does, so that tests wait less."""
+    monkeypatch.setattr(roll, "_ROUND_SECONDS", 0.02)
+
+
+def pytest_configure(config):
+    config.addinivalue_line(
+        "markers",
+        "supervisords(which): run with 'all' supervisords here, or 'one' (Debian's, if it is here)",
+    )
+
+
+def pytest_generate_tests(metafunc):
+    """A test that uses supervisord_path runs with each supervisord, or as marked."""
+    if "supervisord_path" in metafunc.fixturenames:
+        names = list(SUPERVISORDS)
+        mark = metafunc.definition.get_closest_marker("supervisords")
+        if mark and mark.args == ("one",):
+            names = names[-1:]
+        metafunc.parametrize("supervisord_path", [SUPERVISORDS[name] for name in names], ids=names)
 
 
 @pytest.fixture
-def idle(supervisord_path):
-    """A Daemon that is set up and not started."""
+def new_daemon():
     if os.geteuid() != 0:
         pytest.skip("program files belong to root")
-    daemon = Daemon(supervisord_path)
+    return Daemon
+
+
+@pytest.fixture
+def idle(new_daemon, supervisord_path):
+    """A Daemon that is set up and not started."""
+    daemon = new_daemon(supervisord_path)
     yield daemon
     daemon.stop()
     shutil.rmtree(daemon.directory)
 
 
+@pytest.fixture(scope="session")
+def _daemons():
+    """{executable: Daemon} of those that run already: starting one takes longer than most tests."""
+    running = {}
+    yield running
+    for daemon in running.values():
+        daemon.stop()
+        shutil.rmtree(daemon.directory)
+
+
 @pytest.fixture
-def daemon(idle):
-    idle.start()
-    return idle
+def daemon(new_daemon, supervisord_path, _daemons):
+    """A Daemon that runs, with no programs."""
+    if supervisord_path not in _daemons:
+        _daemons[supervisord_path] = new_daemon(supervisord_path)
+        _daemons[supervisord_path].start()
+    yield _daemons[supervisord_path]
+    _daemons[supervisord_path].reset()
 
 
 @pytest.fixture
@@ -158,6 +247,7 @@ def dry_run(supervisord_path, tmp_path):
     def ask(overlay, config=None, **request):
         main = tmp_path / "supervisord.conf"
         (tmp_path / "conf.d").mkdir(exist_ok=True)
+        (tmp_path / "auto").mkdir(exist_ok=True)
         main.write_text(config or CONFIG.format(directory=tmp_path))
         request = {
             "config": str(main),

@@ -12,7 +12,11 @@ def test_a_good_candidate(dry_run, tmp_path):
     assert answer["owners"]["program:x"] == [f"{tmp_path}/conf.d/x.conf"]
     assert answer["owners"]["supervisord"] == [f"{tmp_path}/supervisord.conf"]
     assert not list((tmp_path / "conf.d").iterdir())
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["conf.d", "supervisord.conf"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "auto",
+        "conf.d",
+        "supervisord.conf",
+    ]
 
 
 # What Supervisor's own parser refuses, and what it says.

@@ -5,6 +5,7 @@ from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.lay
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.plan import (
     Plan,
     State,
+    confirmed,
     is_true,
     make_plan,
     next_batch,
@@ -12,7 +13,10 @@ from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.pla
     should_be_up,
     wants_start,
 )
-from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.rpc import Process
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.rpc import (
+    Delta,
+    Process,
+)
 
 FOREVER = {"autorestart": "true"}
 ONE_SHOT = {}
@@ -102,6 +106,53 @@ def test_new_code_of_another_program_restarts_nothing():
 def test_a_changed_definition_needs_no_restart_besides():
     plan = make_plan(fleet(a="1"), fleet(a="2"), State(loaded(a="RUNNING")), frozenset({"mail"}))
     assert (plan.change, plan.restart) == (("a",), ())
+
+
+def section(**options):
+    return Section("mail", "a", {"command": "1", **options})
+
+
+LOG = {"stdout_logfile": "/l/a.log"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "seen", "replaced"),
+    [
+        (section(), section(priority="1"), {"a"}, True),
+        (section(priority="1"), section(), set(), False),
+        (None, section(), set(), False),
+        (section(**LOG), section(), set(), True),
+        (section(**LOG), section(stdout_logfile="auto"), set(), True),
+        (section(stdout_logfile="AUTO"), section(), set(), False),
+        (section(stderr_logfile="/l"), section(), set(), True),
+    ],
+    ids=[
+        "supervisord sees it",
+        "edited by hand and never loaded",
+        "our file was gone",
+        "a log is left out, which supervisord overlooks",
+        "a log becomes automatic, which it overlooks too",
+        "automatic before and after",
+        "a log for errors is left out",
+    ],
+)
+def test_confirmed_replaces_only_what_really_differs(old, new, seen, replaced):
+    decided = Plan((), (), ("a",), (), (), ("b",))
+    delta = Delta(frozenset(), frozenset(seen), frozenset())
+    plan = confirmed(decided, delta, {"a": old} if old else {}, {"a": new})
+    expected = decided if replaced else Plan((), (), (), (), (), ("b", "a"))
+    assert plan == expected
+
+
+def test_as_result_names_every_part():
+    assert Plan(*("abcdef")).as_result() == {
+        "added": ["a"],
+        "removed": ["b"],
+        "changed": ["c"],
+        "restarted": ["d"],
+        "started": ["e"],
+        "kept": ["f"],
+    }
 
 
 def test_lines_say_what_happens_to_each_group():

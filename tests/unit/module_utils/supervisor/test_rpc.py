@@ -68,6 +68,7 @@ def test_one_group_from_file_to_removal(daemon):
     # What is already so is no error.
     supervisord.add_group("x")
     supervisord.start_process("x:x")
+    daemon.wait_for(daemon.all_are_programs)
     supervisord.stop_group("x")
     daemon.wait_for(lambda: daemon.states() == {"x:x": rpc.STOPPED})
     supervisord.signal_process("x:x", "TERM")

@@ -1,0 +1,120 @@
+"""The fixtures that the tests of all scenarios share.
+
+A test that takes `host` runs once for each host of its scenario, through testinfra's podman
+backend (Ansible's own takes seconds a test). `pytest.mark.on("trixie")`, with names of hosts or
+groups, keeps a test or a module to those. `lab` gives the hosts by name, restarts them and runs
+Ansible on them.
+"""
+
+import functools
+import json
+import os
+import re
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import testinfra
+
+MOLECULE = Path(__file__).resolve().parent
+
+
+def run_ansible(command, *arguments):
+    """Run one of Ansible's commands as molecule does: same inventory, same directory."""
+    scenario = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
+    sources = [
+        f"--inventory={place / 'inventory.yml'}" for place in (MOLECULE / "shared", scenario)
+    ]
+    return subprocess.run(
+        [command, *sources, *arguments],
+        cwd=MOLECULE.parent,
+        env={**os.environ, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "ANSIBLE_NOCOLOR": "1"},
+        capture_output=True,
+        text=True,
+    )
+
+
+@functools.cache
+def inventory():
+    return json.loads(run_ansible("ansible-inventory", "--list").stdout)
+
+
+class Lab:
+    """The hosts of the scenario that is being verified."""
+
+    def __init__(self):
+        self.network = "gearvisor-" + os.environ["MOLECULE_SCENARIO_NAME"]
+
+    def __getitem__(self, name):
+        return testinfra.get_host(f"podman://{self.container(name)}")
+
+    def container(self, name):
+        return f"{self.network}-{name}"
+
+    def variables(self, name):
+        """The host's inventory variables, as they are written there."""
+        return inventory()["_meta"]["hostvars"][name]
+
+    def restart(self, name):
+        """Restart a host and return when it has booted."""
+        subprocess.run(["podman", "restart", self.container(name)], check=True, stdout=-1)
+        if self.variables(name)["container_systemd"]:
+            booted = "systemctl is-system-running --wait"
+        else:
+            booted = "pgrep --parent 1 --exact sleep"
+        self.wait_until(lambda: self[name].run(booted).rc == 0)
+
+    def play(self, playbook, *arguments):
+        """Run a playbook of this checkout; return ({host: {"changed": number, ...}}, its output)."""
+        done = run_ansible("ansible-playbook", *arguments, playbook)
+        assert done.returncode == 0, done.stdout + done.stderr
+        _tasks, _heading, recap = done.stdout.rpartition("PLAY RECAP")
+        return {
+            line.split()[0]: {key: int(number) for key, number in re.findall(r"(\w+)=(\d+)", line)}
+            for line in recap.splitlines()[1:]
+            if line.strip()
+        }, done.stdout
+
+    def module(self, name, module, arguments):
+        """Run one module on a host; return its result, of success or failure."""
+        command = ["--module-name", module, "--args", json.dumps(arguments)]
+        done = run_ansible("ansible", name, *command)
+        _host, arrow, result = done.stdout.partition(" => ")
+        assert arrow, done.stdout + done.stderr
+        return {**json.loads(result), "failed": done.returncode != 0}
+
+    @staticmethod
+    def wait_until(condition, seconds=60):
+        """Try until the condition holds, and return its value."""
+        deadline = time.monotonic() + seconds
+        while not (value := condition()):
+            assert time.monotonic() < deadline, f"not so within {seconds} seconds"
+            time.sleep(0.2)
+        return value
+
+
+@pytest.fixture(scope="session")
+def lab():
+    return Lab()
+
+
+# Takes the place of testinfra's own fixture of that name.
+@pytest.fixture(scope="module")
+def host(request, lab):
+    return lab[request.param]
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "on(*names): run on these hosts or groups only")
+
+
+def pytest_generate_tests(metafunc):
+    if "host" in metafunc.fixturenames:
+        names = inventory()["_meta"]["hostvars"]
+        for mark in metafunc.definition.iter_markers("on"):
+            chosen = set(mark.args).union(
+                *(inventory().get(name, {}).get("hosts", []) for name in mark.args)
+            )
+            names = [name for name in names if name in chosen]
+        metafunc.parametrize("host", names, indirect=True)

@@ -1,0 +1,15 @@
+"""Makes the checkout importable as the collection it is: ansible_collections.gearvisor.gearvisor.
+
+pytest reads this file before it imports any test, and pyproject.toml puts .ansible/collections on
+the import path. Only plugins/ is linked: a link to the whole checkout would contain itself.
+"""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PLUGINS = ROOT / ".ansible/collections/ansible_collections/gearvisor/gearvisor/plugins"
+
+if not PLUGINS.exists():
+    PLUGINS.parent.mkdir(parents=True, exist_ok=True)
+    PLUGINS.unlink(missing_ok=True)
+    PLUGINS.symlink_to(ROOT / "plugins")
