@@ -226,9 +226,11 @@ class _Convergence:
                     os.rmdir(os.path.dirname(path))
                 continue
             os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
-            secret = path == config.CONFIG
-            # gearmand reads its file as its own user.
-            write_text(path, text, 0o640 if secret else 0o644, 0, _gearman()[1] if secret else 0)
+            if path == config.CONFIG:
+                # gearmand reads it as its own user.
+                write_text(path, text, 0o640, 0, _gearman()[1])
+            else:
+                write_text(path, text, 0o644)
 
     def _drain(self):
         """Let the running server finish its jobs and leave. Raises Drains at the deadline."""
@@ -243,7 +245,7 @@ class _Convergence:
         what = jobs_text(left) if left else "jobs that cannot be counted any more"
         raise Drains(
             f"drain_timeout: after {seconds} s gearmand (pid {process.pid}) still has {what}. "
-            f"It takes no new connections and ends by itself when they are done",
+            "It takes no new connections and ends by itself when they are done",
             left=as_json(left) if left else {},
         )
 
@@ -375,12 +377,12 @@ class _Presence(_Convergence):
             self._check_arguments(files)
         made = self._make_queue_directory()
         was_enabled = bool(self.installed) and self.service.enabled()
-        if files.changed():
-            self._take_note(files)
-            self._write(files.changed())
-            self.service.reload()
         how = decision.how if decision else ("leave" if self.current else "start")
         try:
+            if files.changed():
+                self._take_note(files)
+                self._write(files.changed())
+                self.service.reload()
             self._bring_up(how)
         except Drains as error:
             raise Drains(
@@ -388,12 +390,13 @@ class _Presence(_Convergence):
                 "of this. Nothing was killed",
                 **error.details,
             ) from None
-        except GearvisorError as error:
+        except (GearvisorError, OSError) as error:
             back = self._roll_back(files, was_enabled)
             remove_directories(made)
-            log = error.details.get("log")
+            details = getattr(error, "details", {})
+            log = details.get("log")
             said = f". The last lines of its log: {log}" if log else ""
-            raise GearvisorError(f"{error}. {back}{said}", **error.details) from error
+            raise GearvisorError(f"{error}. {back}{said}", **details) from error
 
     def _install(self, wanted):
         if not wanted:
@@ -484,6 +487,9 @@ class _Presence(_Convergence):
                 self.service.stop(was_enabled)
                 self._forget()
                 return "It was stopped, and the old files are back"
+            running = self.service.process()
+            if running is not None and running.pid == self.current.process.pid:
+                return "The old files are back, and the server was not touched"
             self.service.restart()
             self._wait_ready(self.current.started.address)
             self._forget()

@@ -16,7 +16,7 @@ import time
 from ..failure import GearvisorError
 from .options import DEFAULTS
 from .plan import finishes, is_true, next_batch, seconds, should_be_up
-from .rpc import AT_REST, BACKOFF, EXITED, FATAL, RUNNING, STOPPING
+from .rpc import AT_REST, BACKOFF, EXITED, FATAL, RUNNING, STOPPING, StillRunning
 
 # supervisord kills a process that outlives stopwaitsecs; this is what it gets for that.
 _KILL_SECONDS = 15
@@ -200,8 +200,15 @@ def _until_none(view, section, condition):
 
 
 def _remove(supervisord, view, section):
-    yield from _stop(supervisord, view, section)
-    supervisord.remove_group(section.group)
+    while True:
+        yield from _stop(supervisord, view, section)
+        try:
+            supervisord.remove_group(section.group)
+        except StillRunning:
+            # It had just exited, counted as at rest, and was started again.
+            yield
+        else:
+            return
 
 
 def _replace(supervisord, view, starting, old, new, group):

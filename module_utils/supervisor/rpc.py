@@ -37,12 +37,17 @@ _BAD_NAME = 10
 _ALREADY_STARTED = 60
 _NOT_RUNNING = 70
 _ALREADY_ADDED = 90
+_STILL_RUNNING = 91
 _CANT_REREAD = 92
 _DAEMON_RUNNING = 1
 
 
 class SupervisordUnavailable(GearvisorError):
     """supervisord does not answer on its socket."""
+
+
+class StillRunning(GearvisorError):
+    """A group cannot be removed: supervisord has started one of its processes again."""
 
 
 class ConfigRefused(GearvisorError):
@@ -209,7 +214,8 @@ class Supervisord:
             getattr(self._rpc, method)(*arguments)
         except xmlrpc.client.Fault as error:
             if error.faultCode != unless:
-                raise GearvisorError(
+                failure = StillRunning if error.faultCode == _STILL_RUNNING else GearvisorError
+                raise failure(
                     f"supervisord refuses {method}({', '.join(map(str, arguments))}): {error.faultString}. "
                     "See its log, /var/log/supervisor/supervisord.log"
                 ) from None

@@ -17,7 +17,7 @@ with concurrent.futures.ThreadPoolExecutor(12) as pool:
 
 @pytest.mark.on("bookworm", "plain")
 def test_no_log_line_is_lost_to_rotation(host):
-    host.check_output("printf %s %s > /tmp/submit.py", SUBMIT)
+    host.check_output("printf %%s %s > /tmp/submit.py", SUBMIT)
     assert int(host.check_output("/opt/gearvisor/venv/bin/python /tmp/submit.py")) > 1
     rotated = host.check_output("ls /var/log/app").split()
     assert any(name.endswith(".log.1") for name in rotated)

@@ -24,7 +24,7 @@ def payload(request, host):
     encoded = base64.b64encode(data).decode()
     host.run("rm -f /tmp/payload.b64")
     for start in range(0, len(encoded), 100_000):
-        host.check_output("printf %s %s >> /tmp/payload.b64", encoded[start : start + 100_000])
+        host.check_output("printf %%s %s >> /tmp/payload.b64", encoded[start : start + 100_000])
     host.check_output("touch /tmp/payload.b64; base64 -d /tmp/payload.b64 > /tmp/payload")
     return data
 

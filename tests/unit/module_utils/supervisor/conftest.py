@@ -167,15 +167,18 @@ class Daemon:
         (self.directory / "supervisord.log").write_text("")
         supervisord = self.rpc
         supervisord.reload_config()
-        groups = self.names()
-        for group in groups:
-            supervisord.stop_group(group)
-        for pid in filter(None, self.pids().values()):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
-        self.wait_for(lambda: set(self.states().values()) <= rpc.AT_REST)
-        for group in groups:
-            supervisord.remove_group(group)
+
+        def is_empty():
+            for process in supervisord.processes():
+                supervisord.stop_group(process.group)
+                if process.pid:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal.SIGKILL)
+                with contextlib.suppress(rpc.StillRunning):
+                    supervisord.remove_group(process.group)
+            return not supervisord.processes()
+
+        self.wait_for(is_empty)
 
 
 @pytest.fixture(autouse=True)

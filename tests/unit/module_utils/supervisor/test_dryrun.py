@@ -3,9 +3,12 @@ from __future__ import annotations
 import pytest
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor import text
 
+pytestmark = pytest.mark.supervisords("one")
+
 GOOD = "[program:x]\ncommand=/bin/true\n"
 
 
+@pytest.mark.supervisords("all")
 def test_a_good_candidate(dry_run, tmp_path):
     answer = dry_run({"x.conf": GOOD})
     assert answer["error"] is None
@@ -61,6 +64,7 @@ def test_files_on_disk_are_read_unless_overlaid(dry_run, tmp_path):
     assert answer["owners"]["program:bad"] == [f"{tmp_path}/conf.d/bad.conf"]
 
 
+@pytest.mark.supervisords("all")
 def test_a_section_in_two_files_has_two_owners(dry_run, tmp_path):
     (tmp_path / "conf.d").mkdir()
     (tmp_path / "conf.d/a.conf").write_text(GOOD)

@@ -100,7 +100,6 @@ def test_the_other_layout_takes_over(daemon):
     assert not daemon.converge(programs(2))["changed"]
 
 
-@pytest.mark.supervisords("all")
 def test_a_change_rolls_with_all_but_one_running(daemon):
     daemon.converge(programs(startsecs=1))
     before = daemon.pids()
@@ -275,17 +274,19 @@ def test_leaving_out_the_fingerprint_restarts_nothing(daemon):
     assert daemon.pids() == before
 
 
-def test_a_stopped_program_without_autostart_is_not_started_by_a_restart(daemon):
+@pytest.mark.parametrize("layout", ["processes", "numprocs"])
+def test_a_stopped_program_without_autostart_is_not_started_by_a_restart(daemon, layout):
     manual = programs(2, autostart=False)
-    daemon.converge(manual)
+    daemon.converge(manual, layout=layout)
+    stopped, started = sorted(daemon.states())
     assert set(daemon.states().values()) == {STOPPED}
-    daemon.rpc.start_process("mail_01:mail_01")
-    daemon.wait_for(lambda: daemon.states()["mail_01:mail_01"] == RUNNING)
+    daemon.rpc.start_process(started)
+    daemon.wait_for(lambda: daemon.states()[started] == RUNNING)
+    daemon.wait_for(daemon.all_are_programs)
     before = daemon.pids()
-    result = daemon.converge(manual, restart=True)
-    assert result["plan"]["restarted"] == ["mail_01"]
-    assert daemon.states() == {"mail_00:mail_00": STOPPED, "mail_01:mail_01": RUNNING}
-    assert daemon.pids()["mail_01:mail_01"] != before["mail_01:mail_01"]
+    daemon.converge(manual, layout=layout, restart=True)
+    daemon.wait_for(lambda: daemon.states() == {stopped: STOPPED, started: RUNNING})
+    assert daemon.pids()[started] != before[started]
 
 
 def test_purge_removes_leftovers_of_its_own_fleet_only(daemon):
@@ -475,6 +476,14 @@ def test_a_log_that_becomes_automatic_is_in_force(daemon, log):
     daemon.wait_for(lambda: daemon.rpc.last_output("mail_00:mail_00") == "loud")
     assert path.read_text() == "loud\n"
     assert not daemon.converge(programs(1, command=loud, stdout_logfile=log))["changed"]
+
+
+def test_programs_that_exit_all_the_time_can_be_removed(daemon):
+    """With startsecs=0, supervisord restarts them for ever and never gives up."""
+    restless = {"mail": {**WORKER, "command": "/bin/true", "numprocs": 8}}
+    daemon.converge(restless, wait=False)
+    daemon.converge({}, purge=True)
+    assert daemon.states() == {}
 
 
 def test_missing_directories_are_made(daemon):

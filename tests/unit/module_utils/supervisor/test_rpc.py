@@ -6,6 +6,8 @@ import pytest
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import GearvisorError
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor import rpc
 
+pytestmark = pytest.mark.supervisords("one")
+
 SETTINGS = {
     "none": ("", ("/run/supervisor.sock", None, "")),
     "debian": (
@@ -47,6 +49,7 @@ def test_wrong_password_is_said(idle):
         rpc.Supervisord(socket, "ops", "wrong").wait_ready(0)
 
 
+@pytest.mark.supervisords("all")
 def test_a_file_that_supervisord_cannot_read_is_refused_with_its_own_words(daemon):
     (daemon.conf_d / "x.conf").write_text("[program:x]\ncommand=/bin/true\nnumprocs=2\n")
     with pytest.raises(rpc.ConfigRefused) as caught:
@@ -55,6 +58,7 @@ def test_a_file_that_supervisord_cannot_read_is_refused_with_its_own_words(daemo
     assert f"(file: '{daemon.conf_d}/x.conf')" in str(caught.value)
 
 
+@pytest.mark.supervisords("all")
 def test_one_group_from_file_to_removal(daemon):
     supervisord = daemon.rpc
     (daemon.conf_d / "x.conf").write_text("[program:x]\ncommand=/bin/sleep 60\nstartsecs=0\n")
@@ -69,6 +73,8 @@ def test_one_group_from_file_to_removal(daemon):
     supervisord.add_group("x")
     supervisord.start_process("x:x")
     daemon.wait_for(daemon.all_are_programs)
+    with pytest.raises(rpc.StillRunning, match="STILL_RUNNING"):
+        supervisord.remove_group("x")
     supervisord.stop_group("x")
     daemon.wait_for(lambda: daemon.states() == {"x:x": rpc.STOPPED})
     supervisord.signal_process("x:x", "TERM")
