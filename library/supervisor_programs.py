@@ -30,7 +30,7 @@ options:
       - Other values are in Supervisor's own syntax, so a literal percent sign is written C(%%).
       - Log files that two processes or channels would rotate together, which loses lines, are
         separated - one file for stdout and stderr becomes C(redirect_stderr), and with several
-        processes the process number goes before the suffix.
+        processes the number of every process but the first goes before the suffix.
     type: dict
     default: {}
   defaults:
@@ -51,7 +51,7 @@ options:
       - V(processes) writes one section a process, named C(NAME_NN), so that scaling and changes touch
         single processes.
       - V(numprocs) writes one section a program. It is compact, but Supervisor then restarts all
-        processes of the program for any change, a change of C(numprocs) included.
+        processes of the program at once for any change, a change of C(numprocs) and a restart included.
     type: str
     choices: [processes, numprocs]
     default: processes
@@ -100,9 +100,11 @@ attributes:
   check_mode:
     support: full
     description: >-
-      Tells what would start and stop and touches no process and no file. It makes supervisord read
-      its files again, which changes nothing that runs. A user or command that is not there yet is a
-      warning instead of an error, since an earlier task may be what brings it.
+      Tells what would start and stop and touches no process and no file. It makes supervisord
+      read its files again, which changes nothing that runs. After a file of ours was edited by
+      hand and never loaded, it may foretell a replacement that the real run then finds needless.
+      A user or command that is not there yet is a warning instead of an error, since an earlier
+      task may be what brings it.
   diff_mode:
     support: full
     description: Shows the files, with environment values masked, and the plan.

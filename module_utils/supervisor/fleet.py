@@ -14,6 +14,7 @@ import collections
 import configparser
 import glob
 import hashlib
+import http.client
 import inspect
 import json
 import os
@@ -407,16 +408,29 @@ def _apply(request, supervisord, files, decided, old, new, missing):
         decided = plan.confirmed(decided, supervisord.reload_config(), old, new)
         roll.carry_out(supervisord, decided, old, new, **pace)
     except BaseException as error:
-        if not files.changed():
-            # The definition is the one on disk already, so there is none to go back to.
-            host.remove_directories(made)
-            raise
-        back = _roll_back(supervisord, files, old, new, {**pace, "wait": True})
+        # Without a changed file the definition is the one on disk: there is none to go back to.
+        back = ""
+        if files.changed():
+            back = _roll_back(supervisord, files, old, new, {**pace, "wait": True})
         host.remove_directories(made)
-        if isinstance(error, GearvisorError):
-            raise GearvisorError(f"{error} {back}.", **error.details) from error
-        raise
+        if not isinstance(error, (GearvisorError, OSError, http.client.HTTPException)):
+            raise
+        raise _failure(error, back) from error
     return decided
+
+
+def _failure(error, back):
+    """Return the GearvisorError for what happened and what became of it."""
+    if isinstance(error, GearvisorError):
+        details, sentences = error.details, [str(error)]
+    else:
+        details, sentences = {}, [f"supervisord or the disk failed in the middle of it: {error}"]
+    if back:
+        sentences.append(back)
+    if "output" in details:
+        output = details["output"]
+        sentences.append(f"Its last output:\n{output}" if output else "It wrote nothing to its log")
+    return GearvisorError(". ".join(sentences), **details)
 
 
 def _write(texts):

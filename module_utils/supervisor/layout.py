@@ -51,22 +51,26 @@ def sections(name, program, layout="processes"):
             _check_second_expansion(f"programs.{name}.{option}", value, layout)
         if option == "directory" or option.endswith("_logfile"):
             _check_path(f"programs.{name}.{option}", value)
-    program = _with_separate_logs(program)
-    if layout == "numprocs":
-        # supervisord does not tell an empty group from none, so none is written.
-        if program.get("numprocs") == 0:
-            return []
-        return [Section(name, name, _texts(name, _compact(name, program)))]
-    return _one_section_each(name, program)
-
-
-def _one_section_each(name, program):
+    program = _with_separate_channels(program)
     count = program.get("numprocs", DEFAULTS["numprocs"])
+    if layout == "processes":
+        return _one_section_each(name, program, count)
+    # supervisord does not tell an empty group from none, so none is written.
+    if count == 0:
+        return []
+    if count > 1:
+        program = _with_separate_processes(_with_process_names(name, program, count))
+    return [Section(name, name, _texts(name, program))]
+
+
+def _one_section_each(name, program, count):
     first = program.get("numprocs_start", DEFAULTS["numprocs_start"])
     pattern = program.get("process_name", "%(program_name)s_%(process_num)02d")
     if pattern == "%(program_name)s" and count == 1:
         pattern = name
     result = []
+    # The first keeps its log's name, so that scaling from or to one process leaves it alone.
+    others = _with_separate_processes(program)
     for number in range(first, first + count):
         group = _expand(pattern, name, number)
         if not PROGRAM_NAME.match(group):
@@ -78,7 +82,7 @@ def _one_section_each(name, program):
             )
         options = {
             option: _expand(value, name, number) if KINDS[option] == "text" else value
-            for option, value in program.items()
+            for option, value in (program if number == first else others).items()
             if option not in ("numprocs", "numprocs_start", "process_name")
         }
         result.append(Section(name, group, _texts(name, options)))
@@ -86,14 +90,10 @@ def _one_section_each(name, program):
     return result
 
 
-def _compact(name, program):
-    count = program.get("numprocs", DEFAULTS["numprocs"])
-    if count > 1 and "process_name" not in program:
-        return {**program, "process_name": "%(program_name)s_%(process_num)02d"}
-    if count > 1:
-        pattern = program["process_name"]
-        _check_distinct(name, pattern, [_expand(pattern, name, number) for number in range(count)])
-    return program
+def _with_process_names(name, program, count):
+    pattern = program.get("process_name", "%(program_name)s_%(process_num)02d")
+    _check_distinct(name, pattern, [_expand(pattern, name, number) for number in range(count)])
+    return {**program, "process_name": pattern}
 
 
 def _check_distinct(name, pattern, names):
@@ -114,24 +114,16 @@ def _texts(name, options):
     }
 
 
-def _with_separate_logs(program):
-    """Give every process and every channel a log file of its own where rotation needs it.
+# Each process and channel rotates its log by itself, so lines are lost as soon as two of them
+# share a rotated file (Supervisor's documentation, "stdout_logfile"). The two functions below give
+# each its own.
 
-    Each process and channel rotates by itself, so lines are lost as soon as two
-    of them share a rotated file (Supervisor's documentation, "stdout_logfile").
-    One file for stdout and stderr becomes redirect_stderr, which is the same
-    to the reader; several processes get the process number before the suffix.
-    """
+
+def _with_separate_channels(program):
+    """Make one file for stdout and stderr redirect_stderr, which is the same to the reader."""
     program = dict(program)
-    rotated = {
-        channel
-        for channel in ("stdout", "stderr")
-        if byte_count(
-            program.get(f"{channel}_logfile_maxbytes", DEFAULTS[f"{channel}_logfile_maxbytes"])
-        )
-    }
     if (
-        rotated
+        any(_rotates(program, channel) for channel in ("stdout", "stderr"))
         and _is_file(program, "stdout")
         and program["stdout_logfile"] == program.get("stderr_logfile")
     ):
@@ -139,13 +131,27 @@ def _with_separate_logs(program):
     if program.get("redirect_stderr"):
         for option in [option for option in program if option.startswith("stderr_logfile")]:
             del program[option]
-    if program.get("numprocs", DEFAULTS["numprocs"]) > 1:
-        for channel in sorted(rotated):
-            path = program.get(f"{channel}_logfile", "")
-            if _is_file(program, channel) and "%(process_num)" not in path:
-                stem, suffix = os.path.splitext(path)
-                program[f"{channel}_logfile"] = f"{stem}_%(process_num)02d{suffix}"
     return program
+
+
+def _with_separate_processes(program):
+    """Put the process number before the suffix of each rotated log that does not have it."""
+    program = dict(program)
+    for channel in ("stdout", "stderr"):
+        path = program.get(f"{channel}_logfile", "")
+        if (
+            _rotates(program, channel)
+            and _is_file(program, channel)
+            and "%(process_num)" not in path
+        ):
+            stem, suffix = os.path.splitext(path)
+            program[f"{channel}_logfile"] = f"{stem}_%(process_num)02d{suffix}"
+    return program
+
+
+def _rotates(options, channel):
+    size = f"{channel}_logfile_maxbytes"
+    return byte_count(options.get(size, DEFAULTS[size])) > 0
 
 
 def check_shared_logs(all_sections):
@@ -158,15 +164,14 @@ def check_shared_logs(all_sections):
             path = section.options[f"{channel}_logfile"]
             if _PER_SECTION.search(path):
                 continue
-            size = f"{channel}_logfile_maxbytes"
-            rotates = byte_count(section.options.get(size, DEFAULTS[size])) > 0
+            rotates = _rotates(section.options, channel)
             other, other_rotates = writer.setdefault(path, (section.group, rotates))
             if other != section.group and (rotates or other_rotates):
                 raise InvalidOption(
                     f"programs.{section.program}.{channel}_logfile",
                     path,
                     f"is a log of {other} too, and rotating a shared file loses lines",
-                    f"Give each its own file, or set {size}: 0 on both",
+                    f"Give each its own file, or set {channel}_logfile_maxbytes: 0 on both",
                 )
 
 

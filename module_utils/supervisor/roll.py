@@ -161,8 +161,7 @@ class _Starting:
         output = self._supervisord.last_output(process.full_name)
         reason = process.reason or f"it is {process.state} after {self._timeout} s"
         raise StartFailed(
-            f"{process.full_name} does not start: {reason}."
-            + (f" Its last output: {output}" if output else " It has written nothing to its log."),
+            f"{process.full_name} does not start: {reason}",
             process=process.full_name,
             reason=reason,
             output=output,
@@ -233,7 +232,8 @@ def _restart(supervisord, view, starting, section):
         if not staying:
             break
         for process in staying:
-            if process.state == RUNNING and process.pid not in signalled:
+            # A process that is younger may still be on its way to its own signal handlers.
+            if process.state == RUNNING and process.seconds and process.pid not in signalled:
                 supervisord.signal_process(process.full_name, signal)
                 signalled.add(process.pid)
         if time.monotonic() > deadline:

@@ -39,7 +39,9 @@ def test_every_process_runs(host):
 def test_workers_are_not_root(host):
     lines = host.check_output("ps -eo user:32,args").splitlines()
     users = {
-        line.split()[0] for line in lines if re.search(r"worker\.php|gearvisor worker|myprocess\.php", line)
+        line.split()[0]
+        for line in lines
+        if re.search(r"worker\.php|gearvisor worker|myprocess\.php", line)
     }
     assert users == {"gearman-worker"}
 

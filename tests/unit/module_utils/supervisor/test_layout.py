@@ -218,11 +218,11 @@ LOG, SIZE, ERR, ERR_SIZE = (
         ),
         (
             {"numprocs": 2, LOG: "/l/a.log"},
-            [{LOG: "/l/a_00.log"}, {LOG: "/l/a_01.log"}],
+            [{LOG: "/l/a.log"}, {LOG: "/l/a_01.log"}],
         ),
         (
             {"numprocs": 2, LOG: "/l/log"},
-            [{LOG: "/l/log_00"}, {LOG: "/l/log_01"}],
+            [{LOG: "/l/log"}, {LOG: "/l/log_01"}],
         ),
         (
             {"numprocs": 2, LOG: "/l/a.log", SIZE: 0},
@@ -230,7 +230,7 @@ LOG, SIZE, ERR, ERR_SIZE = (
         ),
         (
             {"numprocs": 2, LOG: "/l/a.log", ERR: "/l/b.log"},
-            [{LOG: "/l/a_00.log", ERR: "/l/b_00.log"}, {LOG: "/l/a_01.log", ERR: "/l/b_01.log"}],
+            [{LOG: "/l/a.log", ERR: "/l/b.log"}, {LOG: "/l/a_01.log", ERR: "/l/b_01.log"}],
         ),
         (
             {"numprocs": 2, LOG: "/l/%(process_num)d.log"},
@@ -264,6 +264,11 @@ def test_rotated_logs_are_separated(given, expected):
         for section in sections(**given)
     ]
     assert result == expected
+
+
+def test_scaling_from_one_process_changes_nothing_of_the_first():
+    one = sections(numprocs=1, stdout_logfile="/l/a.log")
+    assert sections(numprocs=2, stdout_logfile="/l/a.log")[0] == one[0]
 
 
 def test_numprocs_layout_separates_rotated_logs_too():
