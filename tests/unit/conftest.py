@@ -4,6 +4,7 @@ pytest reads this file before it imports any test, and pyproject.toml puts .ansi
 the import path. Only plugins/ is linked: a link to the whole checkout would contain itself.
 """
 
+import importlib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -13,3 +14,5 @@ if not PLUGINS.exists():
     PLUGINS.parent.mkdir(parents=True, exist_ok=True)
     PLUGINS.unlink(missing_ok=True)
     PLUGINS.symlink_to(ROOT / "plugins")
+    # The directory is on the import path already, remembered as one that does not exist.
+    importlib.invalidate_caches()
