@@ -12,8 +12,11 @@ short_description: Install supervisord, and have it running and answering
 version_added: 0.1.0
 author: Gearvisor contributors
 description:
-  - Installs Debian's package C(supervisor), enables and starts it, under systemd or without, and
-    returns once it answers on its socket. A running supervisord is left alone.
+  - Installs Debian's package C(supervisor), sets it up for fleets, enables and starts it, under
+    systemd or without, and returns once it answers on its socket.
+  - A supervisord that runs is not restarted for a setting, since that would restart every program.
+  - Under systemd, a drop-in makes a stop drain all processes at once and leave none behind, and
+    C(systemctl reload supervisor) replace only programs whose definition changed.
 options:
   state:
     description: Whether supervisord is installed and running, or removed with everything it runs.
@@ -23,6 +26,42 @@ options:
   version:
     description: Version of the Debian package to pin; may end in V(*).
     type: str
+  minfds:
+    description:
+      - Files that supervisord may have open, about five a process, bounded by the host's hard limit.
+      - Applied to a running supervisord without a restart.
+    type: int
+    default: 8192
+  stop_timeout:
+    description: >-
+      Seconds systemd waits for all processes to finish before it kills them. Give more than the
+      longest C(stopwaitsecs).
+    type: int
+    default: 330
+  retry_fatal:
+    description:
+      - Seconds after which a process that Supervisor has given up (C(FATAL)) is started again, by an
+        event listener. Supervisor itself never does. V(0) means never.
+    type: int
+    default: 60
+  web:
+    description:
+      - The web interface, on 127.0.0.1 and with a password. Unset, there is none.
+      - On a supervisord that runs it takes effect with the next restart, which is left to you.
+    type: dict
+    suboptions:
+      port:
+        description: Port on 127.0.0.1.
+        type: int
+        default: 9001
+      username:
+        description: Name to log in with.
+        type: str
+        required: true
+      password:
+        description: Password to log in with; the host keeps its SHA-1 only.
+        type: str
+        required: true
 attributes:
   check_mode: {support: full, description: Tells what would be done.}
   diff_mode: {support: full, description: Lists the actions.}
@@ -41,6 +80,15 @@ actions:
   type: list
   elements: str
   sample: [install supervisor, start supervisor]
+files:
+  description: Files written or removed.
+  returned: success
+  type: list
+  elements: str
+restart_pending:
+  description: Whether a setting waits for a restart of supervisord.
+  returned: success
+  type: bool
 version:
   description: The version that answers, if one does.
   returned: success
@@ -56,16 +104,31 @@ from ..module_utils.supervisor import daemon
 ARGUMENTS = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "version": {"type": "str"},
+    "minfds": {"type": "int", "default": 8192},
+    "stop_timeout": {"type": "int", "default": 330},
+    "retry_fatal": {"type": "int", "default": 60},
+    "web": {
+        "type": "dict",
+        "options": {
+            "port": {"type": "int", "default": 9001},
+            "username": {"type": "str", "required": True},
+            "password": {"type": "str", "required": True, "no_log": True},
+        },
+    },
 }
 
 
 def main():
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     host = daemon.Host(module.run_command, daemon.booted_with_systemd())
+    web = module.params["web"]
+    request = daemon.Request(**{**module.params, "web": daemon.Web(**web) if web else None})
     try:
-        result = daemon.converge(daemon.Request(**module.params), host, module.check_mode)
+        result = daemon.converge(request, host, module.check_mode)
     except GearvisorError as error:
         module.fail_json(msg=str(error), **error.details)
+    for warning in result.pop("warnings"):
+        module.warn(warning)
     module.exit_json(**result)
 
 

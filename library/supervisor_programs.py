@@ -33,9 +33,21 @@ options:
         processes the number of every process but the first goes before the suffix.
     type: dict
     default: {}
+  event_listeners:
+    description:
+      - Event listeners by name, sections C([eventlistener:x]), with C(events) as a list besides
+        C(command). Each is one section in either O(layout), since every section gets every event.
+    type: dict
+    default: {}
+  fcgi_programs:
+    description:
+      - FastCGI programs by name, sections C([fcgi-program:x]), with C(socket) besides C(command). Each
+        is one section in either O(layout), since its processes share the socket.
+    type: dict
+    default: {}
   defaults:
     description:
-      - Options, as in O(programs), for programs that do not set them. An C(environment) is merged by
+      - Options, as in O(programs), for programs of O(programs) that do not set them. An C(environment) is merged by
         variable, and C(redirect_stderr) is left out where a program has a log of its own for errors.
     type: dict
     default: {}
@@ -186,6 +198,8 @@ from ..module_utils.supervisor import fleet, options
 
 ARGUMENTS = {
     "programs": {"type": "dict", "default": {}},
+    "event_listeners": {"type": "dict", "default": {}},
+    "fcgi_programs": {"type": "dict", "default": {}},
     "defaults": {"type": "dict", "default": {}},
     "fleet": {"type": "str", "default": "default"},
     "layout": {"type": "str", "choices": ["processes", "numprocs"], "default": "processes"},
@@ -198,17 +212,17 @@ ARGUMENTS = {
     "wait_timeout": {"type": "int", "default": 30},
     "create_directories": {"type": "bool", "default": True},
 }
-_HOLD_SECRETS = ("programs", "defaults")
+_HOLD_SECRETS = (*options.PARAMETERS.values(), "defaults")
 
 
 def without_secrets(params):
     """Return the parameters as they may be shown: environment values are masked."""
-    programs = {name: _without_secrets(given) for name, given in params["programs"].items()}
-    return {
-        **params,
-        "programs": programs,
-        "defaults": _without_secrets(params["defaults"]),
-    }
+    shown = {**params, "defaults": _without_secrets(params["defaults"])}
+    for parameter in options.PARAMETERS.values():
+        shown[parameter] = {
+            name: _without_secrets(given) for name, given in params[parameter].items()
+        }
+    return shown
 
 
 def _without_secrets(given):

@@ -1,26 +1,55 @@
 # Copyright: Gearvisor contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""supervisord itself: Debian's package, running, enabled and answering."""
+"""supervisord itself: Debian's package, set up, running, enabled and answering.
+
+Settings go into an included file of ours, which supervisord reads as if it
+were part of Debian's supervisord.conf, and into a systemd drop-in. Neither is
+ever a reason to restart a supervisord that runs, since that would restart
+every program: the limit of open files is raised from outside, and what only a
+start can bring (the web interface) is reported as pending.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import os
+import re
+import resource
 from typing import NamedTuple
 
 from ..debian import packages
-from ..debian.files import read_text
-from ..failure import GearvisorError
-from .fleet import CONFIG
+from ..debian.files import read_text, restore_text
+from ..failure import GearvisorError, InvalidOption
+from . import fleet, retry_fatal, text
 from .rpc import Supervisord, SupervisordUnavailable, socket_settings
 
 PACKAGE = "supervisor"
+SETTINGS = "/etc/supervisor/conf.d/00-supervisord.conf"
+DROP_IN = "/etc/systemd/system/supervisor.service.d/gearvisor.conf"
+LISTENER = "/usr/local/lib/gearvisor/retry_fatal.py"
+_LISTENER_FLEET = "supervisor-daemon"
 _READY_SECONDS = 30
 
 
+class Web(NamedTuple):
+    """The web interface, on loopback only."""
+
+    port: int
+    username: str
+    password: str
+
+
 class Request(NamedTuple):
+    """*minfds*: open files; *stop_timeout*, *retry_fatal*: seconds, 0 for no retries; *web*: Web or None."""
+
     state: str = "present"
     version: str = None
+    minfds: int = 8192
+    stop_timeout: int = 330
+    retry_fatal: int = 60
+    web: Web = None
 
 
 class Host(NamedTuple):
@@ -28,7 +57,7 @@ class Host(NamedTuple):
 
     run: object
     systemd: bool
-    config: str = CONFIG
+    config: str = fleet.CONFIG
 
 
 def booted_with_systemd():
@@ -36,36 +65,184 @@ def booted_with_systemd():
     return os.path.isdir("/run/systemd/system")
 
 
+def check(request):
+    """Raise InvalidOption for values that cannot work."""
+    for option, least in (("minfds", 64), ("stop_timeout", 1), ("retry_fatal", 0)):
+        value = getattr(request, option)
+        if value < least:
+            raise InvalidOption(option, value, f"is below {least}", f"Use {least} or more")
+    if request.web is None:
+        return
+    if not 1 <= request.web.port <= 65535:
+        raise InvalidOption("web.port", request.web.port, "is no port", "Use 1 to 65535")
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", request.web.username):
+        raise InvalidOption(
+            "web.username",
+            request.web.username,
+            "is no usable name",
+            "Use letters, digits, '_', '.' and '-'",
+        )
+    if not request.web.password:
+        raise InvalidOption(
+            "web.password", "(not shown)", "is empty", "Whoever reaches the port rules the fleet"
+        )
+
+
+def settings_text(request, hard_limit):
+    """Return the text of the included settings file."""
+    sections = {"supervisord": {"minfds": str(min(request.minfds, hard_limit))}}
+    if request.web is not None:
+        digest = hashlib.sha1(request.web.password.encode()).hexdigest()
+        sections["inet_http_server"] = {
+            "port": f"127.0.0.1:{request.web.port}",
+            "username": request.web.username,
+            # The one form besides plain text that supervisord takes.
+            "password": "{SHA}" + digest,
+        }
+    return text.render_file("supervisord", sections)
+
+
+def drop_in_text(request):
+    """Return the text of the systemd drop-in."""
+    return f"""# Written by Ansible (Gearvisor). Changes made here are lost.
+[Service]
+# supervisord would stop group after group, each with its own stopwaitsecs; this stops all at once.
+ExecStop=
+ExecStop=-/usr/bin/supervisorctl stop all
+TimeoutStopSec={request.stop_timeout}
+# Debian's KillMode=process leaves workers behind when supervisord has to be killed.
+KillMode=mixed
+# Debian's reload restarts every program; this one only those whose definition changed.
+ExecReload=
+ExecReload=/usr/bin/supervisorctl update
+"""
+
+
+def listener_programs(request):
+    """Return the event listeners that look after FATAL processes, by name."""
+    if not request.retry_fatal:
+        return {}
+    return {
+        "retry-fatal": {
+            "command": f"/usr/bin/python3 {LISTENER} {request.retry_fatal}",
+            "events": ["PROCESS_STATE_FATAL"],
+            # One event a process, should all of a fleet fail at once.
+            "buffer_size": 10000,
+            "autorestart": True,
+            "stdout_logfile": "NONE",
+            "stderr_logfile": "/var/log/supervisor/retry-fatal.log",
+            "stderr_logfile_maxbytes": "1MB",
+            "stderr_logfile_backups": 1,
+        }
+    }
+
+
 def converge(request, host, check_mode=False):
     """Make supervisord what *request* says; return the module's result. Raises GearvisorError."""
+    check(request)
     installed = packages.installed_versions(host.run, [PACKAGE])
     if request.state == "absent":
         return _absent(host, installed, check_mode)
-    actions = []
+    hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    wanted = {
+        SETTINGS: settings_text(request, hard_limit),
+        LISTENER: inspect.getsource(retry_fatal),
+    }
+    if host.systemd:
+        wanted[DROP_IN] = drop_in_text(request)
+    before = {path: read_text(path) for path in wanted}
+    files = {path: after for path, after in wanted.items() if after != before[path]}
     specifications = packages.missing(installed, {PACKAGE: request.version})
+    active, enabled = _state(host)
+    actions = []
     if specifications:
         actions.append(f"install {' '.join(specifications)}")
-        if not check_mode:
-            packages.install(host.run, specifications, "state: 'present'")
-    active, enabled = _state(host)
     if not enabled:
         actions.append("enable supervisor at boot")
     if not active:
         actions.append("start supervisor")
     elif specifications:
         actions.append("restart supervisor")
-    version = None
     if not check_mode:
+        if specifications:
+            packages.install(host.run, specifications, "state: 'present'")
+        _write(host, files)
         _act(host, actions)
-        version = _ready(host).version()
-    elif active:
-        version = _ready(host).version()
+    warnings = []
+    if request.minfds > hard_limit:
+        warnings.append(f"minfds: this host allows only {hard_limit} of {request.minfds}")
+    version = None
+    if not check_mode or active:
+        supervisord = _ready(host)
+        version = supervisord.version()
+        if not check_mode:
+            _raise_file_limit(supervisord.pid(), min(request.minfds, hard_limit))
+    pending = (
+        SETTINGS in files and active and _web_of(before[SETTINGS]) != _web_of(wanted[SETTINGS])
+    )
+    if pending:
+        warnings.append(
+            "web: takes effect when supervisord is restarted, which restarts every program, so that is "
+            "left to you: 'systemctl restart supervisor' or 'service supervisor restart'"
+        )
+    listener = fleet.converge(
+        fleet.Request(
+            programs={},
+            event_listeners=listener_programs(request),
+            fleet=_LISTENER_FLEET,
+            purge=True,
+        ),
+        fleet.Host(host.run),
+        check_mode,
+    )
     return {
-        "changed": bool(actions),
+        "changed": bool(actions or files or listener["changed"]),
         "actions": actions,
+        "files": sorted([*files, *listener["files"]]),
         "version": version,
-        "diff": {"prepared": "".join(f"{action}\n" for action in actions)},
+        "restart_pending": bool(pending),
+        "warnings": warnings,
+        "diff": [*_diffs(before, files), *listener["diff"], *_prepared(actions)],
     }
+
+
+def _diffs(before, after):
+    return [
+        {
+            "before_header": path,
+            "after_header": path,
+            "before": _without_password(before[path] or ""),
+            "after": _without_password(content or ""),
+        }
+        for path, content in after.items()
+    ]
+
+
+def _without_password(content):
+    return re.sub(r"^password=.*$", "password=***", content, flags=re.MULTILINE)
+
+
+def _prepared(actions):
+    return [{"prepared": "".join(f"{action}\n" for action in actions)}] if actions else []
+
+
+def _web_of(content):
+    return text.parse_sections(content or "").get("inet_http_server")
+
+
+def _write(host, files):
+    for path, content in files.items():
+        os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+        restore_text(path, content, 0o600 if path == SETTINGS else 0o644)
+    if DROP_IN in files:
+        _run(host, ["systemctl", "daemon-reload"])
+
+
+def _raise_file_limit(pid, least):
+    """Raise the running supervisord's limit of open files, which its children inherit."""
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    if soft < least <= hard:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (least, hard))
 
 
 def _state(host):
@@ -75,9 +252,8 @@ def _state(host):
             ["systemctl", "show", PACKAGE, "--property=ActiveState", "--property=UnitFileState"]
         )
         values = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
-        return values.get("ActiveState") in ("active", "reloading"), values.get(
-            "UnitFileState"
-        ) == "enabled"
+        active = values.get("ActiveState") in ("active", "reloading")
+        return active, values.get("UnitFileState") == "enabled"
     try:
         _supervisord(host).wait_ready(0)
     except SupervisordUnavailable:
@@ -115,12 +291,23 @@ def _ready(host):
 
 
 def _absent(host, installed, check_mode):
-    if installed and not check_mode:
-        packages.remove(host.run, [PACKAGE])
+    before = {path: read_text(path) for path in (SETTINGS, LISTENER, DROP_IN, _listener_file())}
+    files = {path: None for path, content in before.items() if content is not None}
+    if not check_mode:
+        if installed:
+            packages.remove(host.run, [PACKAGE])
+        _write(host, files)
     actions = [f"remove {name}" for name in installed]
     return {
-        "changed": bool(actions),
+        "changed": bool(actions or files),
         "actions": actions,
+        "files": sorted(files),
         "version": None,
-        "diff": {"prepared": "".join(f"{action}\n" for action in actions)},
+        "restart_pending": False,
+        "warnings": [],
+        "diff": [*_diffs(before, files), *_prepared(actions)],
     }
+
+
+def _listener_file():
+    return os.path.join(fleet.DIRECTORY, "retry-fatal.conf")

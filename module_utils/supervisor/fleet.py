@@ -46,9 +46,12 @@ class Request(NamedTuple):
     """What the fleet shall be. *programs* is {name: {option: value}} as the user wrote it.
 
     *defaults* is {option: value} for programs that do not set it.
+    *event_listeners* and *fcgi_programs* are like *programs*, without defaults.
     """
 
     programs: dict
+    event_listeners: dict = types.MappingProxyType({})
+    fcgi_programs: dict = types.MappingProxyType({})
     defaults: dict = types.MappingProxyType({})
     fleet: str = "default"
     layout: str = "processes"
@@ -131,10 +134,18 @@ def converge(request, where, check_mode=False):
 
 def _sections_by_program(request):
     defaults = options.typed_options("defaults", request.defaults)
-    return {
-        name: layout.sections(name, options.typed_program(name, given, defaults), request.layout)
-        for name, given in sorted(request.programs.items())
-    }
+    result = {}
+    for kind, parameter in options.PARAMETERS.items():
+        for name, given in sorted(getattr(request, parameter).items()):
+            if name in result:
+                raise InvalidOption(
+                    parameter, name, "is the name of another program, too", "Choose another name"
+                )
+            program = options.typed_program(
+                name, given, defaults if kind == "program" else None, kind
+            )
+            result[name] = layout.sections(name, program, request.layout, kind)
+    return result
 
 
 def _files(request, where, new_by_program, check_mode):
@@ -181,8 +192,8 @@ def _sections_in(files):
             continue
         program = os.path.basename(path)[: -len(".conf")]
         for title, values in parsed.items():
-            group = title.partition(":")[2]
-            result[group] = layout.Section(program, group, values)
+            kind, _colon, group = title.partition(":")
+            result[group] = layout.Section(program, group, values, kind)
     return result
 
 

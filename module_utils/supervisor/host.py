@@ -35,7 +35,7 @@ def problems(section, path):
             user_id(user)
         except KeyError:
             yield InvalidOption(
-                f"programs.{section.program}.user",
+                f"{section.parameter}.user",
                 user,
                 "is no user of this host",
                 "Create it first, for instance with ansible.builtin.user, or name another",
@@ -51,12 +51,12 @@ def problems(section, path):
         and not os.path.isdir(directory)
     ):
         yield InvalidOption(
-            f"programs.{section.program}.directory", directory, "is no directory", "Name another"
+            f"{section.parameter}.directory", directory, "is no directory", "Name another"
         )
 
 
 def _command_problems(section, user, path):
-    option = f"programs.{section.program}.command"
+    option = f"{section.parameter}.command"
     command = section.options["command"]
     try:
         words = shlex.split(command.replace("%%", "%"))

@@ -16,7 +16,7 @@ import re
 from typing import NamedTuple
 
 from ..failure import InvalidOption
-from .options import DEFAULTS, KINDS, PROGRAM_NAME, byte_count
+from .options import DEFAULTS, KINDS, PARAMETERS, PROGRAM_NAME, byte_count
 from .text import option_text
 
 # What Supervisor accepts after a "%": "%%", or "%(name)" and a conversion.
@@ -27,43 +27,53 @@ _KNOWN = ("here", "host_node_name", "program_name", "group_name", "process_num",
 
 
 class Section(NamedTuple):
-    """One [program:x] of a program: a Supervisor group of its own."""
+    """One [program:x], [eventlistener:x] or [fcgi-program:x]: a Supervisor group of its own."""
 
     program: str
     group: str
     options: dict
+    kind: str = "program"
 
     @property
     def title(self):
-        return f"program:{self.group}"
+        return f"{self.kind}:{self.group}"
+
+    @property
+    def parameter(self):
+        """The module's parameter that this comes from, as errors name it."""
+        return f"{PARAMETERS[self.kind]}.{self.program}"
 
 
-def sections(name, program, layout="processes"):
+def sections(name, program, layout="processes", kind="program"):
     """Return the program's sections, logs already separated, ready to be rendered.
 
+    An event listener is one section in either layout, because every section gets
+    every event; so is an fcgi-program, because its processes share a socket.
     Raises InvalidOption for a "%" that Supervisor cannot expand and for
     process names that are not one a process.
     """
+    where = f"{PARAMETERS[kind]}.{name}"
+    layout = layout if kind == "program" else "numprocs"
     for option, value in program.items():
         if KINDS[option] == "text":
-            _check_expansions(f"programs.{name}.{option}", value, layout)
+            _check_expansions(f"{where}.{option}", value, layout)
         if option.endswith("_logfile"):
-            _check_second_expansion(f"programs.{name}.{option}", value, layout)
+            _check_second_expansion(f"{where}.{option}", value, layout)
         if option == "directory" or option.endswith("_logfile"):
-            _check_path(f"programs.{name}.{option}", value)
+            _check_path(f"{where}.{option}", value)
     program = _with_separate_channels(program)
     count = program.get("numprocs", DEFAULTS["numprocs"])
     if layout == "processes":
-        return _one_section_each(name, program, count)
+        return _one_section_each(name, program, count, where)
     # supervisord does not tell an empty group from none, so none is written.
     if count == 0:
         return []
     if count > 1:
-        program = _with_separate_processes(_with_process_names(name, program, count))
-    return [Section(name, name, _texts(name, program))]
+        program = _with_separate_processes(_with_process_names(name, program, count, where))
+    return [Section(name, name, _texts(where, program), kind)]
 
 
-def _one_section_each(name, program, count):
+def _one_section_each(name, program, count, where):
     first = program.get("numprocs_start", DEFAULTS["numprocs_start"])
     pattern = program.get("process_name", "%(program_name)s_%(process_num)02d")
     if pattern == "%(program_name)s" and count == 1:
@@ -75,7 +85,7 @@ def _one_section_each(name, program, count):
         group = _expand(pattern, name, number)
         if not PROGRAM_NAME.match(group):
             raise InvalidOption(
-                f"programs.{name}.process_name",
+                f"{where}.process_name",
                 pattern,
                 f"gives {group!r}, which is no usable section name",
                 "Use letters, digits, '_', '.', '-', %(program_name)s and %(process_num)02d",
@@ -85,30 +95,30 @@ def _one_section_each(name, program, count):
             for option, value in (program if number == first else others).items()
             if option not in ("numprocs", "numprocs_start", "process_name")
         }
-        result.append(Section(name, group, _texts(name, options)))
-    _check_distinct(name, pattern, [section.group for section in result])
+        result.append(Section(name, group, _texts(where, options)))
+    _check_distinct(where, pattern, [section.group for section in result])
     return result
 
 
-def _with_process_names(name, program, count):
+def _with_process_names(name, program, count, where):
     pattern = program.get("process_name", "%(program_name)s_%(process_num)02d")
-    _check_distinct(name, pattern, [_expand(pattern, name, number) for number in range(count)])
+    _check_distinct(where, pattern, [_expand(pattern, name, number) for number in range(count)])
     return {**program, "process_name": pattern}
 
 
-def _check_distinct(name, pattern, names):
+def _check_distinct(where, pattern, names):
     if len(set(names)) < len(names):
         raise InvalidOption(
-            f"programs.{name}.process_name",
+            f"{where}.process_name",
             pattern,
             f"gives {len(names)} processes one name",
             "Put %(process_num)02d into it, or leave it out",
         )
 
 
-def _texts(name, options):
+def _texts(where, options):
     return {
-        option: option_text(f"programs.{name}.{option}", options[option])
+        option: option_text(f"{where}.{option}", options[option])
         for option in KINDS
         if option in options
     }
@@ -168,7 +178,7 @@ def check_shared_logs(all_sections):
             other, other_rotates = writer.setdefault(path, (section.group, rotates))
             if other != section.group and (rotates or other_rotates):
                 raise InvalidOption(
-                    f"programs.{section.program}.{channel}_logfile",
+                    f"{section.parameter}.{channel}_logfile",
                     path,
                     f"is a log of {other} too, and rotating a shared file loses lines",
                     f"Give each its own file, or set {channel}_logfile_maxbytes: 0 on both",

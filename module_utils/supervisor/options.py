@@ -54,6 +54,38 @@ KINDS = {
     "stderr_events_enabled": "boolean",
     "stderr_syslog": "boolean",
     "serverurl": "text",
+    "events": "events",
+    "buffer_size": "positive",
+    "result_handler": "text",
+    "socket": "socket",
+    "socket_owner": "text",
+    "socket_mode": "octal",
+    "socket_backlog": "positive",
+}
+
+_EVENT_LISTENER_ONLY = {"events", "buffer_size", "result_handler"}
+_FCGI_PROGRAM_ONLY = {"socket", "socket_owner", "socket_mode", "socket_backlog"}
+_COMMON = [option for option in KINDS if option not in _EVENT_LISTENER_ONLY | _FCGI_PROGRAM_ONLY]
+
+# What each kind of section takes, in the order in which it is written. An event listener talks to
+# supervisord on its standard output, so its errors cannot go there.
+OPTIONS = {
+    "program": tuple(_COMMON),
+    "eventlistener": tuple(
+        option for option in KINDS if option not in _FCGI_PROGRAM_ONLY | {"redirect_stderr"}
+    ),
+    "fcgi-program": tuple(option for option in KINDS if option not in _EVENT_LISTENER_ONLY),
+}
+REQUIRED = {
+    "program": ("command",),
+    "eventlistener": ("command", "events"),
+    "fcgi-program": ("command", "socket"),
+}
+# The module's parameter that takes each kind.
+PARAMETERS = {
+    "program": "programs",
+    "eventlistener": "event_listeners",
+    "fcgi-program": "fcgi_programs",
 }
 
 # Supervisor's own defaults, for the options that our decisions look at.
@@ -76,40 +108,50 @@ _BYTE_UNITS = {"": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3}
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
-def typed_program(name, given, defaults=None):
+def typed_program(name, given, defaults=None, kind="program"):
     """Return the program's options with each value in its type; None means "not given".
 
-    *defaults* are the typed options of programs that do not set them. An
-    environment is merged by variable; a default redirect_stderr does not
-    apply to a program with a log of its own for errors.
+    *kind* is that of its section, a key of OPTIONS. *defaults* are the typed
+    options of programs that do not set them. An environment is merged by
+    variable; a default redirect_stderr does not apply to a program with a log
+    of its own for errors.
     Raises InvalidOption for a bad name, an unknown option, or a value that
     Supervisor would refuse or silently misread.
     """
+    where = f"{PARAMETERS[kind]}.{name}"
     if not PROGRAM_NAME.match(name):
         raise InvalidOption(
-            "programs",
+            PARAMETERS[kind],
             name,
             "is no usable program name",
             "Use letters, digits, '_', '.' and '-', beginning with a letter or digit: "
             "the name becomes a file name and a section name",
         )
-    own = typed_options(f"programs.{name}", given)
+    own = typed_options(where, given, kind)
     program = {**(defaults or {}), **own}
     if "environment" in own:
         program["environment"] = {**(defaults or {}).get("environment", {}), **own["environment"]}
     if "stderr_logfile" in own and "redirect_stderr" not in own:
         program.pop("redirect_stderr", None)
-    if not program.get("command"):
-        raise InvalidOption(
-            f"programs.{name}.command",
-            program.get("command", ""),
-            "starts nothing",
-            "Give the command line of the process, with an absolute path",
-        )
-    return {option: program[option] for option in KINDS if option in program}
+    for option in REQUIRED[kind]:
+        if not program.get(option):
+            raise InvalidOption(
+                f"{where}.{option}",
+                program.get(option, ""),
+                "is missing",
+                _WHAT_IS_REQUIRED[option],
+            )
+    return {option: program[option] for option in OPTIONS[kind] if option in program}
 
 
-def typed_options(where, given):
+_WHAT_IS_REQUIRED = {
+    "command": "Give the command line of the process, with an absolute path",
+    "events": "List what it listens to, such as PROCESS_STATE_FATAL",
+    "socket": "Give the socket that its processes share, such as unix:///run/app.sock",
+}
+
+
+def typed_options(where, given, kind="program"):
     """Return the options in *given* with each value in its type; *where* names them in errors."""
     if not isinstance(given, Mapping):
         # What should have been options may hold secrets.
@@ -119,10 +161,10 @@ def typed_options(where, given):
         )
     typed = {}
     for option, value in given.items():
-        if option not in KINDS:
+        if option not in OPTIONS[kind]:
             # Its value is not shown: it may be a misspelt environment.
             raise InvalidOption(
-                where, option, "is no option of a Supervisor program", _hint(option)
+                where, option, f"is no option of a Supervisor {kind}", _hint(option, kind)
             )
         if value is not None:
             typed[option] = _TYPES[KINDS[option]](f"{where}.{option}", value)
@@ -139,10 +181,10 @@ def byte_count(text):
     return int(digits) * _BYTE_UNITS[text[len(digits) :].strip().upper()]
 
 
-def _hint(option):
-    close = difflib.get_close_matches(option, KINDS, n=1)
+def _hint(option, kind):
+    close = difflib.get_close_matches(option, OPTIONS[kind], n=1)
     meant = f"Did you mean '{close[0]}'? " if close else ""
-    return f"{meant}The options are: {', '.join(KINDS)}"
+    return f"{meant}The options are: {', '.join(OPTIONS[kind])}"
 
 
 def _text(option, value):
@@ -185,6 +227,32 @@ def _count(option, value):
     if number < 0:
         raise InvalidOption(option, value, "is below zero", "Use 0 or more")
     return number
+
+
+def _positive(option, value):
+    number = _integer(option, value)
+    if number < 1:
+        raise InvalidOption(option, value, "is below 1", "Use 1 or more")
+    return number
+
+
+def _events(option, value):
+    names = value if isinstance(value, list) else str(value).split(",")
+    names = [str(name).strip() for name in names]
+    for name in names:
+        if not re.match(r"[A-Z][A-Z0-9_]*\Z", name):
+            raise InvalidOption(
+                option, name, "is no event", "Use names such as PROCESS_STATE_FATAL and TICK_60"
+            )
+    return names
+
+
+def _socket(option, value):
+    if re.match(r"(tcp://[^\s:;#]+:\d+|unix:///[^\s;#]+)\Z", str(value)):
+        return str(value)
+    raise InvalidOption(
+        option, value, "is no socket", "Use tcp://host:port or unix:///absolute/path"
+    )
 
 
 def _autorestart(option, value):
@@ -266,6 +334,9 @@ _TYPES = {
     "boolean": _boolean,
     "integer": _integer,
     "count": _count,
+    "positive": _positive,
+    "events": _events,
+    "socket": _socket,
     "autorestart": _autorestart,
     "exitcodes": _exitcodes,
     "signal": _signal,

@@ -137,7 +137,7 @@ def test_check_mode_shows_the_plan_and_the_file_without_secrets(nowhere, capsys)
     ("arguments", "told"),
     [
         ({"programs": {"mail": {**MAIL, "numprocs": "x"}}}, "programs.mail.numprocs: 'x'"),
-        ({"programs": {"mail": {"environment": MAIL["environment"]}}}, "starts nothing"),
+        ({"programs": {"mail": {"environment": MAIL["environment"]}}}, "is missing"),
         (
             {"programs": {"mail": {**MAIL, "enviroment": {"A": SECRET}}}},
             "Did you mean 'environment'",

@@ -7,7 +7,9 @@ import pathlib
 
 import pytest
 import yaml
-from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.options import KINDS
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.options import (
+    OPTIONS,
+)
 
 ROLES = sorted(
     path for path in (pathlib.Path(__file__).parents[3] / "roles").iterdir() if path.is_dir()
@@ -35,4 +37,4 @@ def test_public_variables_have_the_roles_prefix(role):
 def test_worker_programs_take_every_option_of_supervisor():
     (worker,) = [role for role in ROLES if role.name == "gearman_worker"]
     programs = options_of(worker)["gearman_worker_programs"]["options"]
-    assert set(programs) == {"name", *KINDS}
+    assert set(programs) == {"name", *OPTIONS["program"]}

@@ -877,3 +877,48 @@ def test_fingerprint_of_what_is_not_there():
     with pytest.raises(InvalidOption, match=r"'/not/there' does not exist\. Deploy the code first"):
         fleet.fingerprint_of_paths(("/not/there",))
     assert fleet.fingerprint_of_paths(("/not/there",), check_mode=True)
+
+
+def test_event_listeners_and_fcgi_programs_come_in_the_same_call(daemon):
+    """One section each, started, kept on a rerun, and purged with the rest."""
+    listener = daemon.directory / "listener.py"
+    heard = daemon.directory / "heard"
+    listener.write_text(
+        "import sys\n"
+        "while True:\n"
+        "    sys.stdout.write('READY\\n'); sys.stdout.flush()\n"
+        "    header = dict(word.split(':') for word in sys.stdin.readline().split())\n"
+        "    payload = sys.stdin.read(int(header['len']))\n"
+        f"    open({str(heard)!r}, 'a').write(payload + '\\n')\n"
+        "    sys.stdout.write('RESULT 2\\nOK'); sys.stdout.flush()\n"
+    )
+    others = {
+        "event_listeners": {
+            "ear": {"command": f"python3 {listener}", "events": ["PROCESS_STATE_RUNNING"]}
+        },
+        "fcgi_programs": {
+            "web": {
+                **WORKER,
+                "numprocs": 2,
+                "socket": f"unix://{daemon.directory}/web.sock",
+            }
+        },
+    }
+    result = daemon.converge(programs(1), **others)
+    assert sorted(result["plan"]["added"]) == ["ear", "mail_00", "web"]
+    assert sorted(daemon.pids()) == ["ear:ear", "mail_00:mail_00", "web:web_00", "web:web_01"]
+    before = daemon.pids()
+    result = daemon.converge(programs(2), **others)
+    assert result["plan"]["added"] == ["mail_01"]
+    assert {name: pid for name, pid in daemon.pids().items() if name in before} == before
+    daemon.wait_for(lambda: "processname:mail_01" in heard.read_text())
+    daemon.converge({}, purge=True)
+    assert daemon.names() == []
+
+
+def test_one_name_for_two_kinds_is_refused(daemon):
+    with pytest.raises(GearvisorError, match=r"^fcgi_programs: 'mail' is the name of another"):
+        daemon.converge(
+            programs(1), fcgi_programs={"mail": {**WORKER, "socket": "tcp://localhost:9000"}}
+        )
+    assert daemon.names() == []

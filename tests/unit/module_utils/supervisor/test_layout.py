@@ -271,6 +271,15 @@ def test_scaling_from_one_process_changes_nothing_of_the_first():
     assert sections(numprocs=2, stdout_logfile="/l/a.log")[0] == one[0]
 
 
+@pytest.mark.parametrize("kind", ["eventlistener", "fcgi-program"])
+def test_other_kinds_are_one_section_in_either_layout(kind):
+    (section,) = layout.sections(
+        "pool", {"command": "/bin/x", "numprocs": 3}, "processes", kind=kind
+    )
+    assert section.title == f"{kind}:pool"
+    assert section.options["process_name"] == "%(program_name)s_%(process_num)02d"
+
+
 def test_numprocs_layout_separates_rotated_logs_too():
     (section,) = sections(kind="numprocs", numprocs=2, stdout_logfile="/l/a.log")
     assert section.options["stdout_logfile"] == "/l/a_%(process_num)02d.log"

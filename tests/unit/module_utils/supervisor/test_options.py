@@ -4,6 +4,7 @@ import pytest
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import InvalidOption
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.options import (
     KINDS,
+    OPTIONS,
     byte_count,
     typed_options,
     typed_program,
@@ -108,8 +109,53 @@ def test_refused_value(option, value, problem, way_out):
 
 
 def test_every_kind_has_a_good_and_a_bad_value():
-    assert {KINDS[option] for option, *_rest in ACCEPTED} == set(KINDS.values())
-    assert {KINDS[option] for option, *_rest in REFUSED} == set(KINDS.values())
+    kinds = {KINDS[option] for option in OPTIONS["program"]}
+    assert {KINDS[option] for option, *_rest in ACCEPTED} == kinds
+    assert {KINDS[option] for option, *_rest in REFUSED} == kinds
+
+
+LISTENER = {"command": "/bin/x", "events": ["TICK_60"]}
+FCGI = {"command": "/bin/x", "socket": "unix:///run/x.sock"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "typed"),
+    [
+        ("eventlistener", {"events": "TICK_5, TICK_60"}, {"events": ["TICK_5", "TICK_60"]}),
+        ("eventlistener", {"buffer_size": "100"}, {"buffer_size": 100}),
+        ("fcgi-program", {"socket": "tcp://localhost:9000"}, {"socket": "tcp://localhost:9000"}),
+        ("fcgi-program", {"socket_mode": "0660"}, {"socket_mode": "0660"}),
+        ("fcgi-program", {"redirect_stderr": True}, {"redirect_stderr": True}),
+    ],
+)
+def test_options_of_the_other_kinds(kind, given, typed):
+    base = {"eventlistener": LISTENER, "fcgi-program": FCGI}[kind]
+    result = typed_program("x", {**base, **given}, kind=kind)
+    assert {option: result[option] for option in typed} == typed
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "words"),
+    [
+        ("eventlistener", {"command": "/bin/x"}, ["event_listeners.x.events", "List"]),
+        ("eventlistener", {**LISTENER, "events": "tick 5"}, ["events", "'tick 5'", "TICK_60"]),
+        ("eventlistener", {**LISTENER, "buffer_size": 0}, ["buffer_size", "0", "1 or more"]),
+        (
+            "eventlistener",
+            {**LISTENER, "redirect_stderr": True},
+            ["event_listeners.x", "redirect_stderr", "no option"],
+        ),
+        ("fcgi-program", {"command": "/bin/x"}, ["fcgi_programs.x.socket", "unix:///run"]),
+        ("fcgi-program", {**FCGI, "socket": "/run/x.sock"}, ["socket", "'/run/x.sock'", "tcp://"]),
+        ("fcgi-program", {**FCGI, "events": "TICK_5"}, ["fcgi_programs.x", "events", "no option"]),
+        ("program", {"command": "/bin/x", "socket": "tcp://h:1"}, ["programs.x", "socket"]),
+    ],
+)
+def test_bad_options_of_the_other_kinds(kind, given, words):
+    with pytest.raises(InvalidOption) as caught:
+        typed_program("x", given, kind=kind)
+    for word in words:
+        assert word in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +219,7 @@ def test_usable_program_name(name):
     "given", [{}, {"command": ""}, {"command": "  "}, {"command": None}, {"user": "root"}]
 )
 def test_a_program_without_a_command_is_refused(given):
-    with pytest.raises(InvalidOption, match=r"^programs\.mail\.command: '' starts nothing\. Give"):
+    with pytest.raises(InvalidOption, match=r"^programs\.mail\.command: '' is missing\. Give"):
         typed_program("mail", given)
 
 
