@@ -16,15 +16,11 @@ import signal
 import time
 from typing import NamedTuple
 
-from ..debian.files import read_text
 from ..failure import GearvisorError, InvalidOption
 from ..supervisor import fleet
 from ..supervisor.rpc import (
     BACKOFF,
     FATAL,
-    Supervisord,
-    SupervisordUnavailable,
-    socket_settings,
 )
 from . import config
 from .process import Process, gearmands_with
@@ -169,24 +165,9 @@ class Supervised:
         self._check_mode = check_mode
         self._systemd_runs = systemd_runs
         self._where = fleet.Host(run)
-        self._supervisord = self._connect()
+        self._supervisord = fleet.connect(self._where, check_mode)
         # Debian's own, which must not run beside ours.
         self._debian = Systemd(run) if systemd_runs else None
-
-    def _connect(self):
-        if not os.path.exists(self._where.supervisord):
-            return None
-        settings = socket_settings(
-            read_text(self._where.config) or "", os.path.dirname(self._where.config)
-        )
-        supervisord = Supervisord(*settings)
-        try:
-            supervisord.wait_ready(0 if self._check_mode else 30)
-        except SupervisordUnavailable:
-            if not self._check_mode:
-                raise
-            return None
-        return supervisord
 
     def files(self, _settings):
         """Return no files: the fleet looks after its own."""
@@ -226,11 +207,8 @@ class Supervised:
 
     def preview(self, wanted):
         """See Systemd.preview."""
-        if wanted and self._supervisord is None and not self._check_mode:
-            raise GearvisorError(
-                f"Supervisor is not on this host: there is no {self._where.supervisord}. "
-                "Use the role supervisor first, or install Debian's package supervisor"
-            )
+        if wanted and not self._check_mode:
+            fleet.check_installed(self._where)
         if not wanted and self._supervisord is None:
             return Preview()
         result = fleet.converge(self._request(wanted), self._where, check_mode=True)

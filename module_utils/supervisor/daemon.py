@@ -23,7 +23,7 @@ from ..debian import packages
 from ..debian.files import read_text, restore_text
 from ..failure import GearvisorError, InvalidOption
 from . import fleet, retry_fatal, text
-from .rpc import Supervisord, SupervisordUnavailable, socket_settings
+from .rpc import SupervisordUnavailable, of_config
 
 PACKAGE = "supervisor"
 SETTINGS = "/etc/supervisor/conf.d/00-supervisord.conf"
@@ -255,7 +255,7 @@ def _state(host):
         active = values.get("ActiveState") in ("active", "reloading")
         return active, values.get("UnitFileState") == "enabled"
     try:
-        _supervisord(host).wait_ready(0)
+        of_config(host.config).wait_ready(0)
     except SupervisordUnavailable:
         # Whether it starts at boot is up to whatever starts this host: there is no init to ask.
         return False, True
@@ -280,12 +280,8 @@ def _run(host, argv):
         )
 
 
-def _supervisord(host):
-    return Supervisord(*socket_settings(read_text(host.config) or "", os.path.dirname(host.config)))
-
-
 def _ready(host):
-    supervisord = _supervisord(host)
+    supervisord = of_config(host.config)
     supervisord.wait_ready(_READY_SECONDS)
     return supervisord
 

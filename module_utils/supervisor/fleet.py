@@ -24,8 +24,8 @@ from typing import NamedTuple
 
 from ..debian.files import read_text, restore_text
 from ..failure import GearvisorError, InvalidOption
-from . import dryrun, host, layout, options, plan, roll, text
-from .rpc import ConfigRefused, Supervisord, SupervisordUnavailable, socket_settings
+from . import dryrun, host, layout, options, plan, roll, rpc, text
+from .rpc import ConfigRefused, SupervisordUnavailable
 
 CONFIG = "/etc/supervisor/supervisord.conf"
 DIRECTORY = "/etc/supervisor/conf.d"
@@ -95,13 +95,9 @@ def converge(request, where, check_mode=False):
     layout.check_shared_logs(new.values())
     files = _files(request, where, new_by_program, check_mode)
     old = _sections_in(files.before)
-    installed = os.path.exists(where.supervisord)
-    if not installed and not check_mode:
-        raise GearvisorError(
-            f"Supervisor is not on this host: there is no {where.supervisord}. "
-            "Use the role supervisor first, or install Debian's package supervisor"
-        )
-    supervisord = _connect(where, check_mode) if installed else None
+    if not check_mode:
+        check_installed(where)
+    supervisord = connect(where, check_mode)
     warnings = _check_host(new.values(), supervisord, check_mode)
     missing = host.missing_directories(new.values())
     if missing and not request.create_directories:
@@ -112,7 +108,7 @@ def converge(request, where, check_mode=False):
             "Make them first, or set it to true",
         )
     drifted, broken = _drift(supervisord)
-    if installed and (files.changed() or broken):
+    if os.path.exists(where.supervisord) and (files.changed() or broken):
         _dry_run(where, files, missing, new, supervisord, check_mode)
     state = plan.State(_loaded(supervisord), drifted)
     decided = plan.make_plan(old, new, state, _programs_to_restart(request, files, new_by_program))
@@ -197,15 +193,23 @@ def _sections_in(files):
     return result
 
 
-def _connect(where, check_mode):
-    """Return a ready Supervisord, or None in check mode when it does not answer."""
-    try:
-        settings = socket_settings(read_text(where.config) or "", os.path.dirname(where.config))
-    except (configparser.Error, UnicodeDecodeError) as error:
+def check_installed(where):
+    """Raise GearvisorError when Supervisor is not on this host."""
+    if not os.path.exists(where.supervisord):
         raise GearvisorError(
-            f"{where.config} is broken: {error}. Correct it, then run this again. Nothing was written"
-        ) from None
-    supervisord = Supervisord(*settings)
+            f"Supervisor is not on this host: there is no {where.supervisord}. "
+            "Use the role supervisor first, or install Debian's package supervisor"
+        )
+
+
+def connect(where, check_mode):
+    """Return a ready Supervisord, or None when it is not installed.
+
+    One that does not answer is None in check mode, and SupervisordUnavailable otherwise.
+    """
+    if not os.path.exists(where.supervisord):
+        return None
+    supervisord = rpc.of_config(where.config)
     try:
         supervisord.wait_ready(0 if check_mode else _READY_SECONDS)
     except SupervisordUnavailable:

@@ -13,11 +13,13 @@ from __future__ import annotations
 import base64
 import configparser
 import http.client
+import os
 import socket
 import time
 import xmlrpc.client
 from typing import NamedTuple
 
+from ..debian.files import read_text
 from ..failure import GearvisorError
 
 STOPPED, STARTING, RUNNING, BACKOFF, STOPPING, EXITED, FATAL, UNKNOWN = (
@@ -107,6 +109,17 @@ def socket_settings(text, here):
     )
     path = server.get("file", "/run/supervisor.sock").replace("%(here)s", here)
     return path, server.get("username"), server.get("password", "").replace("%%", "%")
+
+
+def of_config(path):
+    """Return the Supervisord that the supervisord.conf at *path* sets up. Raises GearvisorError."""
+    try:
+        settings = socket_settings(read_text(path) or "", os.path.dirname(path))
+    except (configparser.Error, UnicodeDecodeError) as error:
+        raise GearvisorError(
+            f"{path} is broken: {error}. Correct it, then run this again. Nothing was written"
+        ) from None
+    return Supervisord(*settings)
 
 
 class Supervisord:

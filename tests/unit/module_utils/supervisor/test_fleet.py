@@ -14,7 +14,7 @@ from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import
     InvalidOption,
 )
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor import fleet, roll
-from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.options import KINDS
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.options import OPTIONS
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.rpc import (
     EXITED,
     RUNNING,
@@ -453,7 +453,7 @@ CHANGES = {
 
 def test_every_option_that_changes_and_changes_back_is_in_force(daemon):
     """One program an option, in two calls: to another value and back to the default."""
-    assert set(CHANGES) == set(KINDS) - {"process_name", "numprocs", "numprocs_start"}
+    assert set(CHANGES) == set(OPTIONS["program"]) - {"process_name", "numprocs", "numprocs_start"}
     plain = {option: {"command": "/bin/sleep 60", "startsecs": 0} for option in CHANGES}
     changed = {option: {**plain[option], option: value} for option, value in CHANGES.items()}
     everything = sorted(f"{option}_00" for option in CHANGES)

@@ -1,0 +1,448 @@
+#!/usr/bin/env python3
+# Copyright: Gearvisor contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""./run bench converge: how long a fleet takes to converge, and what it costs the workers.
+
+docs/benchmarks.md tells what is measured and why. The figures go to benchmarks/results.
+"""
+
+import argparse
+import collections
+import datetime
+import json
+import os
+import platform
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import ansible_collections
+import converge_report
+import jinja2
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+PLAYBOOKS = HERE / "converge"
+CONTAINER = "gearvisor-bench-bookworm"
+# Slept for, in seconds, by the first worker; each of the others sleeps one longer, which tells them
+# apart. A sleeping process is the cheapest worker there is.
+FIRST_SLEEP = 1000000
+PEERS = {
+    "usual": 2.0,
+    "whole_restart": 1.0,
+}  # with a guess of the seconds a program, until measured
+PROFILE_LINE = re.compile(r"^(.*?) -{2,} ([0-9.]+)s$")
+
+# Runs in the container: the workers as [pid, start time, what they sleep].
+LIST_WORKERS = r"""
+import json, os
+found = []
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            command = file.read().decode().split("\0")
+        with open(f"/proc/{pid}/stat") as file:
+            started = file.read().rpartition(")")[2].split()[19]
+    except OSError:
+        continue
+    if command[0] == "/bin/sleep" and len(command[1]) > 6:
+        found.append([pid, started, command[1]])
+print(json.dumps(found))
+"""
+
+# Runs in the container: writes the files that it reads as JSON.
+WRITE_FILES = r"""
+import json, os, sys
+for path, content in json.load(sys.stdin).items():
+    with open(path, "w") as file:
+        file.write(content)
+    os.chmod(path, 0o644)
+"""
+
+# Stands in for Python in the container: runs it, and notes its largest process and its processor
+# time. Waited-for children of the module count, too.
+MEASURED_PYTHON = r"""#!/usr/bin/python3
+import resource, subprocess, sys
+status = subprocess.run(["/usr/bin/python3", *sys.argv[1:]]).returncode
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+with open("/run/gearvisor-bench.usage", "a") as file:
+    print(usage.ru_maxrss, usage.ru_utime + usage.ru_stime, file=file)
+sys.exit(status)
+"""
+
+
+def say(text):
+    print(f"==> {text}", flush=True)
+
+
+class Host:
+    """The container that all is measured on."""
+
+    def __init__(self, scratch):
+        self.scratch = Path(scratch)
+        self.variables = {}
+
+    def create(self):
+        self.destroy()
+        for playbook in ("create", "prepare"):
+            self._lab(playbook)
+        self.shell(
+            "export DEBIAN_FRONTEND=noninteractive; apt-get -qq update && "
+            "apt-get -qq install --no-install-recommends openssh-server >/dev/null 2>&1"
+        )
+        key = self.scratch / "key"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+        self.shell(
+            "mkdir -p -m 700 /root/.ssh && cat >/root/.ssh/authorized_keys",
+            key.with_suffix(".pub").read_text(),
+        )
+        # As most hosts are reached. It is also several times faster than podman's connection, which
+        # would make those who need many round trips look worse than they are.
+        networks = json.loads(self._podman("inspect", CONTAINER))[0]["NetworkSettings"]["Networks"]
+        self.variables = {
+            "ansible_connection": "ssh",
+            "ansible_host": next(iter(networks.values()))["IPAddress"],
+            "ansible_ssh_private_key_file": str(key),
+            "ansible_ssh_common_args": "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null "
+            "-o LogLevel=ERROR",
+        }
+        self.shell(
+            "cat >/usr/local/bin/measured-python && chmod 755 /usr/local/bin/measured-python",
+            MEASURED_PYTHON,
+        )
+
+    def destroy(self):
+        self._lab("destroy")
+
+    def _lab(self, playbook):
+        self._ansible(ROOT / "molecule/shared" / f"{playbook}.yml")
+
+    def _ansible(self, playbook, *arguments):
+        done = subprocess.run(
+            [
+                "ansible-playbook",
+                f"--inventory={ROOT / 'molecule/shared/inventory.yml'}",
+                f"--inventory={PLAYBOOKS / 'inventory.yml'}",
+                *arguments,
+                playbook,
+            ],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+                "ANSIBLE_NOCOLOR": "1",
+                "MOLECULE_SCENARIO_NAME": "bench",
+            },
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode != 0:
+            raise SystemExit(f"{playbook} failed:\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def play(self, playbook, **variables):
+        """Return (wall time of ansible-playbook in seconds, number of changed tasks, its output)."""
+        path = self.scratch / "variables.json"
+        path.write_text(json.dumps({**self.variables, **variables}))
+        started = time.perf_counter()
+        output = self._ansible(playbook, f"--extra-vars=@{path}")
+        seconds = time.perf_counter() - started
+        changed = int(re.search(r"changed=(\d+)", output.rpartition("PLAY RECAP")[2]).group(1))
+        return seconds, changed, output
+
+    @staticmethod
+    def _podman(*command, text=None):
+        return subprocess.run(
+            ["podman", *command], input=text, check=True, stdout=subprocess.PIPE, text=True
+        ).stdout
+
+    def shell(self, script, text=""):
+        return self._podman("exec", "--interactive", CONTAINER, "sh", "-c", script, text=text)
+
+    def python(self, script, text=""):
+        return self._podman("exec", "--interactive", CONTAINER, "python3", "-c", script, text=text)
+
+    def workers(self):
+        return {tuple(worker) for worker in json.loads(self.python(LIST_WORKERS))}
+
+    def wait_for_workers(self, number):
+        deadline = time.monotonic() + 120
+        while len(self.workers()) != number:
+            if time.monotonic() > deadline:
+                raise SystemExit(f"There were never {number} workers")
+            time.sleep(0.5)
+
+    def clean(self):
+        """Remove all programs, those of site.yml too, and begin with a new supervisord."""
+        self.shell(
+            "cd /etc/supervisor/conf.d && rm -f bench*.conf reference-*.conf; "
+            "systemctl restart supervisor; "
+            "until supervisorctl pid >/dev/null 2>&1; do sleep 0.2; done"
+        )
+        self.wait_for_workers(0)
+
+    def fill(self, programs):
+        """Make the programs run, with the files that program.conf.j2 makes, in no time."""
+        # Ansible's own settings of Jinja.
+        environment = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True)
+        template = environment.from_string((PLAYBOOKS / "program.conf.j2").read_text())
+        files = {
+            f"/etc/supervisor/conf.d/{name}.conf": template.render(
+                item={"key": name, "value": program}
+            )
+            for name, program in programs.items()
+        }
+        self.python(WRITE_FILES, json.dumps(files))
+        self.shell("supervisorctl update >/dev/null")
+        self.wait_for_workers(len(programs))
+
+
+def fleet(size, changed=None):
+    return {
+        f"bench-{number:04}": {
+            "command": f"/bin/sleep {FIRST_SLEEP + number}",
+            "environment": {"REVISION": "2" if number == changed else "1"},
+            "autorestart": "true",
+            "stdout_logfile": "NONE",
+            "stderr_logfile": "NONE",
+        }
+        for number in range(size)
+    }
+
+
+class Converging:
+    """Ours and its peers, by number of programs."""
+
+    def __init__(self, host, sizes):
+        self.host = host
+        self.sizes = sizes
+        self.measured = collections.defaultdict(list)
+        self.empty = []
+
+    def measure(self, variant, size, phase):
+        """Measure one phase; the host is in the state that it starts from."""
+        one = size // 2
+        before = self.host.workers()
+        seconds, changed, _output = self.host.play(
+            PLAYBOOKS / f"{variant}.yml", programs=fleet(size, one if phase == "one" else None)
+        )
+        if (changed == 0) != (phase == "unchanged"):
+            raise SystemExit(
+                f"{variant}, {size} programs, {phase}: {changed} tasks changed something"
+            )
+        gone = before - self.host.workers()
+        others = sum(sleep != str(FIRST_SLEEP + one) for _pid, _started, sleep in gone)
+        if phase != "unchanged":
+            self.host.wait_for_workers(size)
+        self.measured[variant, size, phase].append(
+            {"seconds": seconds, "interrupted": len(gone), "others": others}
+        )
+        say(f"{variant}, {size} programs, {phase}: {seconds:.1f} s, {len(gone)} interrupted")
+
+    def measure_empty(self):
+        self.empty.append(self.host.play(PLAYBOOKS / "empty.yml")[0])
+
+    def ours(self, rounds):
+        """All sizes in turn, in each round, so that a busy minute of the machine meets them all."""
+        for _round in range(rounds):
+            for size in self.sizes:
+                self.host.clean()
+                self.measure_empty()
+                for phase in ("first", "unchanged", "one"):
+                    self.measure("ours", size, phase)
+
+    def peers(self, deadline):
+        """Everything that can be done until then, what matters most first."""
+        small = [size for size in self.sizes if size <= 10]
+        large = sorted((size for size in self.sizes if size > 10), reverse=True)
+        plan = [
+            *((size, phase) for size in small for phase in ("first", "unchanged", "one")),
+            *((size, "unchanged") for size in large),
+            *((size, "one") for size in large),
+            *((size, "first") for size in large),
+        ]
+        for size, phase in plan:
+            for variant in PEERS:
+                expected = self.seconds_a_program(variant) * size
+                if time.monotonic() + expected > deadline:
+                    say(f"{variant}, {size} programs, {phase}: left out, it would take too long")
+                    continue
+                self.host.clean()
+                if phase != "first":
+                    self.host.fill(fleet(size))
+                self.measure(variant, size, phase)
+
+    def seconds_a_program(self, variant):
+        known = [
+            (size, samples[0]["seconds"] / size)
+            for (name, size, _phase), samples in self.measured.items()
+            if name == variant and size > 1
+        ]
+        return max(known)[1] if known else PEERS[variant]
+
+    def result(self):
+        return [
+            {
+                "variant": variant,
+                "programs": size,
+                "phase": phase,
+                "median": statistics.median(sample["seconds"] for sample in samples),
+                "seconds": [round(sample["seconds"], 3) for sample in samples],
+                "interrupted": max(sample["interrupted"] for sample in samples),
+                "others": max(sample["others"] for sample in samples),
+            }
+            for (variant, size, phase), samples in sorted(self.measured.items())
+        ]
+
+
+def whole_site(host, rounds):
+    """site.yml with nothing to change, against an empty play with facts."""
+    seconds = {"empty": [], "site": []}
+    tasks = collections.defaultdict(list)
+    for _round in range(rounds):
+        seconds["empty"].append(host.play(PLAYBOOKS / "empty_with_facts.yml")[0])
+        taken, changed, output = host.play(ROOT / "site.yml")
+        if changed:
+            raise SystemExit(f"site.yml changed something:\n{output}")
+        seconds["site"].append(taken)
+        once = collections.Counter()
+        for line in output.rpartition("TASKS RECAP")[2].splitlines():
+            match = PROFILE_LINE.match(line)
+            if match:
+                once[match.group(1)] += float(match.group(2))
+        for task, spent in once.items():
+            tasks[task].append(spent)
+        say(f"site.yml: {taken:.1f} s, an empty play with facts: {seconds['empty'][-1]:.1f} s")
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    by_task = {task: statistics.median(values) for task, values in tasks.items()}
+    return {
+        "seconds": {name: [round(value, 3) for value in seconds[name]] for name in seconds},
+        "median": medians,
+        "ratio": medians["site"] / medians["empty"],
+        "tasks": dict(sorted(by_task.items(), key=lambda task: -task[1])),
+    }
+
+
+def many_processes(host, number):
+    """One program with that many processes: converge, rerun, scale up by one in a hundred, and back."""
+    steps = []
+    more = number + max(1, number // 100)
+    plan = [
+        ("first apply", number),
+        ("nothing changed", number),
+        ("scaled up", more),
+        ("back", number),
+    ]
+    host.clean()
+    for step, size in plan:
+        before = host.workers()
+        host.shell("rm -f /run/gearvisor-bench.usage")
+        program = {**fleet(1)["bench-0000"], "numprocs": size}
+        seconds, _changed, _output = host.play(
+            PLAYBOOKS / "ours.yml",
+            programs={"bench": program},
+            ansible_python_interpreter="/usr/local/bin/measured-python",
+        )
+        usage = [line.split() for line in host.shell("cat /run/gearvisor-bench.usage").splitlines()]
+        host.wait_for_workers(size)
+        steps.append(
+            {
+                "step": step,
+                "processes": size,
+                "seconds": round(seconds, 3),
+                "interrupted": len(before - host.workers()),
+                "memory_mib": round(max(int(line[0]) for line in usage) / 1024, 1),
+                "processor_seconds": round(sum(float(line[1]) for line in usage), 2),
+            }
+        )
+        say(f"{size} processes, {step}: {seconds:.1f} s, {steps[-1]['memory_mib']} MiB")
+    return steps
+
+
+def versions(host):
+    general = Path(next(iter(ansible_collections.__path__))) / "community/general/MANIFEST.json"
+    core = subprocess.run(["ansible", "--version"], capture_output=True, text=True).stdout
+    return {
+        "ansible-core": re.search(r"core ([0-9.a-z]+)", core).group(1),
+        "community.general": json.loads(general.read_text())["collection_info"]["version"],
+        "Python here": platform.python_version(),
+        "Python on the host": host.shell("python3 --version").split()[1],
+        "Debian on the host": host.shell("cat /etc/debian_version").strip(),
+        "Supervisor": host.shell("supervisord --version").strip(),
+        "kernel": platform.release(),
+        "processors": os.cpu_count(),
+    }
+
+
+def numbers(text):
+    return [int(number) for number in text.split(",")]
+
+
+def arguments():
+    parser = argparse.ArgumentParser(prog="./run bench converge", description=__doc__)
+    parser.add_argument(
+        "--sizes", type=numbers, default=[1, 10, 50, 200], help="programs, as in 1,10 (%(default)s)"
+    )
+    parser.add_argument(
+        "--processes", type=int, default=1000, help="of the large program (%(default)s)"
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="of what is cheap (%(default)s)")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=90,
+        help="leave out the peers' least telling cases if all would take longer (%(default)s)",
+    )
+    parser.add_argument(
+        "--results", type=Path, default=HERE / "results", help="directory (%(default)s)"
+    )
+    return parser.parse_args()
+
+
+def main():
+    options = arguments()
+    deadline = time.monotonic() + 60 * options.minutes
+    # So that the container goes, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    os.environ["ANSIBLE_CALLBACKS_ENABLED"] = "ansible.posix.profile_tasks"
+    os.environ["PROFILE_TASKS_TASK_OUTPUT_LIMIT"] = "all"
+    result = {
+        "command": " ".join(["./run bench converge", *sys.argv[1:]]),
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "sizes": options.sizes,
+        "load_before": os.getloadavg(),
+    }
+    with tempfile.TemporaryDirectory() as scratch:
+        host = Host(scratch)
+        try:
+            say("Making the host")
+            host.create()
+            host.play(ROOT / "site.yml")
+            result["versions"] = versions(host)
+            result["site"] = whole_site(host, options.rounds)
+            converging = Converging(host, options.sizes)
+            converging.ours(options.rounds)
+            result["many"] = many_processes(host, options.processes)
+            converging.peers(deadline)
+            result["empty"] = {
+                "median": statistics.median(converging.empty),
+                "seconds": [round(seconds, 3) for seconds in converging.empty],
+            }
+            result["converge"] = converging.result()
+        finally:
+            host.destroy()
+    result["load_after"] = os.getloadavg()
+    options.results.mkdir(parents=True, exist_ok=True)
+    (options.results / "converge.json").write_text(json.dumps(result, indent=2) + "\n")
+    converge_report.write(result, options.results)
+    print((options.results / "converge.md").read_text())
+
+
+if __name__ == "__main__":
+    main()
