@@ -25,6 +25,7 @@ from typing import NamedTuple
 from ..debian.files import read_text, restore_text
 from ..failure import GearvisorError, InvalidOption
 from . import dryrun, host, layout, options, plan, roll, rpc, text
+from .cautions import cautions
 from .rpc import ConfigRefused, SupervisordUnavailable
 
 CONFIG = "/etc/supervisor/supervisord.conf"
@@ -90,7 +91,11 @@ def converge(request, where, check_mode=False):
     Raises GearvisorError (InvalidOption for the user's input) with nothing
     changed, or after everything has been put back.
     """
-    new_by_program = _sections_by_program(request)
+    programs = _typed_programs(request)
+    new_by_program = {
+        name: layout.sections(name, program, request.layout, kind)
+        for name, (kind, program) in programs.items()
+    }
     new = {section.group: section for sections in new_by_program.values() for section in sections}
     layout.check_shared_logs(new.values())
     files = _files(request, where, new_by_program, check_mode)
@@ -112,6 +117,9 @@ def converge(request, where, check_mode=False):
         _dry_run(where, files, missing, new, supervisord, check_mode)
     state = plan.State(_loaded(supervisord), drifted)
     decided = plan.make_plan(old, new, state, _programs_to_restart(request, files, new_by_program))
+    for name, (kind, program) in programs.items():
+        if os.path.join(where.directory, f"{name}.conf") in files.changed():
+            warnings += cautions(f"{options.PARAMETERS[kind]}.{name}", program)
     foreign = sorted(drifted - set(old) - set(new))
     if foreign:
         warnings.append(f"Edits of others are pending and were left alone: {', '.join(foreign)}")
@@ -128,7 +136,8 @@ def converge(request, where, check_mode=False):
     return result
 
 
-def _sections_by_program(request):
+def _typed_programs(request):
+    """Return {name: (kind, typed options)} of all that the fleet shall run."""
     defaults = options.typed_options("defaults", request.defaults)
     result = {}
     for kind, parameter in options.PARAMETERS.items():
@@ -140,7 +149,7 @@ def _sections_by_program(request):
             program = options.typed_program(
                 name, given, defaults if kind == "program" else None, kind
             )
-            result[name] = layout.sections(name, program, request.layout, kind)
+            result[name] = kind, program
     return result
 
 

@@ -95,6 +95,8 @@ DEFAULTS = {
     "autostart": True,
     "autorestart": "unexpected",
     "startsecs": 1,
+    "startretries": 3,
+    "stopasgroup": False,
     "stopsignal": "TERM",
     "stopwaitsecs": 10,
     "redirect_stderr": False,
