@@ -1,7 +1,9 @@
 from __future__ import annotations
 
-import io
+import json
+import pathlib
 import random
+import subprocess
 
 import pytest
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import InvalidOption
@@ -9,8 +11,6 @@ from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor imp
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.options import (
     typed_program,
 )
-from supervisor import datatypes
-from supervisor import options as supervisor_options
 
 CASES = 10_000
 # Everything that configparser, the % operator or shlex treats in a special way.
@@ -25,20 +25,40 @@ HOSTILE = list("ab1 \t\"'\\%;#=,:$`?!&|(){}[]<>*~@^-+./") + [
 ]
 
 
-def read_by_supervisor(content):
-    """Return {section: environment} as supervisord gets it out of a file's text."""
-    parser = supervisor_options.UnhosedConfigParser()
-    parser.read_file(io.StringIO(content))
-    parser.expand_here("/etc/supervisor")
-    return {
-        section: datatypes.dict_of_key_value_pairs(
-            supervisor_options.expand(parser.get(section, "environment"), {}, "environment")
+# Run by the interpreter of each supervisord, since what its own parser makes of a text is what counts.
+READER = """
+import io, json, sys, warnings
+warnings.simplefilter("ignore")
+from supervisor import datatypes, options
+parser = options.UnhosedConfigParser()
+parser.read_file(io.StringIO(json.load(sys.stdin)))
+parser.expand_here("/etc/supervisor")
+json.dump({
+    section: datatypes.dict_of_key_value_pairs(
+        options.expand(parser.get(section, "environment"), {}, "environment")
+    )
+    for section in parser.sections()
+}, sys.stdout)
+"""
+
+
+@pytest.fixture
+def read_by_supervisor(supervisord_path):
+    """Return a function: text -> {section: environment}, as that supervisord gets it."""
+    first_line = pathlib.Path(supervisord_path).read_text().split("\n")[0]
+
+    def read(content):
+        argv = [*first_line[2:].split(), "-c", READER]
+        done = subprocess.run(
+            argv, input=json.dumps(content), capture_output=True, text=True, check=True
         )
-        for section in parser.sections()
-    }
+        return json.loads(done.stdout)
+
+    return read
 
 
-def test_environments_round_trip_through_supervisors_parser_or_are_refused():
+@pytest.mark.supervisords("all")
+def test_environments_round_trip_through_supervisors_parser_or_are_refused(read_by_supervisor):
     """10,000 environments of hostile characters: exact, or refused, and never shown."""
     chance = random.Random(20130214)
     accepted, refused = {}, 0
@@ -86,7 +106,7 @@ def test_environments_round_trip_through_supervisors_parser_or_are_refused():
         ("#x", '"#x"'),
     ],
 )
-def test_values_that_supervisor_can_carry(value, quoted):
+def test_values_that_supervisor_can_carry(value, quoted, read_by_supervisor):
     assert text.quote_environment("o", {"A": value}) == f"A={quoted}"
     content = text.render_file("f", {"program:x": {"environment": f"A={quoted}"}})
     assert read_by_supervisor(content) == {"program:x": {"A": value}}
