@@ -259,17 +259,17 @@ class Converging:
 
     def peers(self, deadline):
         """Everything that can be done until then, what matters most first."""
+        most = max(self.sizes)
         small = [size for size in self.sizes if size <= 10]
-        large = sorted((size for size in self.sizes if size > 10), reverse=True)
+        large = [size for size in self.sizes if size > 10]
         plan = [
-            *((size, phase) for size in small for phase in ("first", "unchanged", "one")),
-            *((size, "unchanged") for size in large),
-            *((size, "one") for size in large),
-            *((size, "first") for size in large),
+            *((size, "unchanged") for size in (*small, most)),
+            *((size, phase) for size in small for phase in ("first", "one")),
+            *((size, phase) for phase in ("unchanged", "one", "first") for size in large),
         ]
-        for size, phase in plan:
+        for size, phase in dict.fromkeys(plan):
             for variant in PEERS:
-                expected = self.seconds_a_program(variant) * size
+                expected = self.seconds_a_program(variant, phase) * size
                 if time.monotonic() + expected > deadline:
                     say(f"{variant}, {size} programs, {phase}: left out, it would take too long")
                     continue
@@ -278,13 +278,13 @@ class Converging:
                     self.host.fill(fleet(size))
                 self.measure(variant, size, phase)
 
-    def seconds_a_program(self, variant):
+    def seconds_a_program(self, variant, phase):
         known = [
-            (size, samples[0]["seconds"] / size)
-            for (name, size, _phase), samples in self.measured.items()
+            (known_phase == phase, size, samples[0]["seconds"] / size)
+            for (name, size, known_phase), samples in self.measured.items()
             if name == variant and size > 1
         ]
-        return max(known)[1] if known else PEERS[variant]
+        return max(known)[2] if known else PEERS[variant]
 
     def result(self):
         return [

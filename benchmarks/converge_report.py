@@ -5,6 +5,7 @@
 
 import json
 import math
+import statistics
 import sys
 from pathlib import Path
 
@@ -128,7 +129,8 @@ def _lines(result):
     yield ""
     site = result["site"]
     yield f"{_seconds(site['median']['site'])}; an empty play with facts on the same host took"
-    yield f"{_seconds(site['median']['empty'])}: {site['ratio']:.2f} times that. By task, from 0.01 s:"
+    yield f"{_seconds(site['median']['empty'])}: {site['ratio']:.2f} times that. Round by round, one after the"
+    yield f"other: {', '.join(f'{ratio:.2f}' for ratio in _site_ratios(site))} times. By task, from 0.01 s:"
     yield ""
     yield from _table(
         ["task", "median"],
@@ -139,24 +141,30 @@ def _lines(result):
     yield from _table(["target", "measured", "met"], _targets(result, cases))
 
 
+def _site_ratios(site):
+    pairs = zip(site["seconds"]["site"], site["seconds"]["empty"])
+    return [whole / empty for whole, empty in pairs]
+
+
 def _targets(result, cases):
     most, least = max(result["sizes"]), min(result["sizes"])
     ours = cases["ours", most, "unchanged"]["median"]
 
     def row(target, value, met):
-        return [target, value, "yes" if met else "no"]
+        return [target, value, {True: "yes", False: "no", None: "-"}[met]]
 
     ratio = ours / cases["ours", least, "unchanged"]["median"]
     text = f"Nothing changed, {most} programs: at most 1.5 times {least} program"
     yield row(text, f"{ratio:.2f} times", ratio <= 1.5)
     usual = cases.get(("usual", most, "unchanged"))
-    if usual:
-        ratio = usual["median"] / ours
-        text = f"Nothing changed, {most} programs: 50 times faster than the usual composition"
-        yield row(text, f"{ratio:.0f} times", ratio >= 50)
+    ratio = usual["median"] / ours if usual else None
+    text = f"Nothing changed, {most} programs: 50 times faster than the usual composition"
+    yield row(text, f"{ratio:.0f} times" if usual else "not measured", ratio and ratio >= 50)
     interrupted = cases["ours", most, "one"]["interrupted"]
     yield row(f"One of {most} changed: 1 interrupted", str(interrupted), interrupted == 1)
-    ratio = result["site"]["ratio"]
+    # The larger of two fair readings: the load may differ between rounds.
+    site = result["site"]
+    ratio = max(site["ratio"], statistics.median(_site_ratios(site)))
     yield row("site.yml: at most 3 times an empty play", f"{ratio:.2f} times", ratio <= 3)
 
 
@@ -212,7 +220,7 @@ def svg(result):
     parts.append(text((LEFT + end) / 2, HEIGHT - 10, "programs", 'text-anchor="middle"'))
     at = y(empty)
     parts.append(line((LEFT, at), (end, at), 'stroke="#57606a" stroke-dasharray="4"'))
-    parts.append(text(end + 8, at + 14, "an empty play", 'fill="#57606a"'))
+    parts.append(text(end + 8, at + 4, "an empty play", 'fill="#57606a"'))
     for variant, points in lines.items():
         if not points:
             continue

@@ -108,6 +108,13 @@ options:
         (C(directory)), owned by the program's C(user).
     type: bool
     default: true
+  create_users:
+    description:
+      - Users that are created when they are missing, as system users without a home or a shell. Any
+        other C(user) has to exist.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     support: full
@@ -173,6 +180,11 @@ directories:
   returned: success
   type: list
   elements: str
+users:
+  description: Users created.
+  returned: success
+  type: list
+  elements: str
 processes:
   description: The fleet's processes after the call.
   returned: success, not in check mode
@@ -211,6 +223,7 @@ ARGUMENTS = {
     "wait": {"type": "bool", "default": True},
     "wait_timeout": {"type": "int", "default": 30},
     "create_directories": {"type": "bool", "default": True},
+    "create_users": {"type": "list", "elements": "str", "default": []},
 }
 _HOLD_SECRETS = (*options.PARAMETERS.values(), "defaults")
 
@@ -242,7 +255,13 @@ def request_from(params):
         raise InvalidOption(
             "fleet", params["fleet"], "is no usable name", "Use letters, digits, '_' and '-'"
         )
-    return fleet.Request(**{**params, "fingerprint": tuple(params["fingerprint"])})
+    return fleet.Request(
+        **{
+            **params,
+            "fingerprint": tuple(params["fingerprint"]),
+            "create_users": tuple(params["create_users"]),
+        }
+    )
 
 
 class _Module(AnsibleModule):

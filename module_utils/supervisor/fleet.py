@@ -64,6 +64,7 @@ class Request(NamedTuple):
     wait: bool = True
     wait_timeout: int = 30
     create_directories: bool = True
+    create_users: tuple = ()
 
 
 class Host(NamedTuple):
@@ -103,7 +104,8 @@ def converge(request, where, check_mode=False):
     if not check_mode:
         check_installed(where)
     supervisord = connect(where, check_mode)
-    warnings = _check_host(new.values(), supervisord, check_mode)
+    new_users = host.missing_users(request.create_users)
+    warnings = _check_host(new.values(), supervisord, new_users, check_mode)
     missing = host.missing_directories(new.values())
     if missing and not request.create_directories:
         raise InvalidOption(
@@ -114,7 +116,13 @@ def converge(request, where, check_mode=False):
         )
     drifted, broken = _drift(supervisord)
     if os.path.exists(where.supervisord) and (files.changed() or broken):
-        _dry_run(where, files, missing, new, supervisord, check_mode)
+        users = new_users
+        if check_mode:
+            users = [
+                section.options["user"] for section in new.values() if "user" in section.options
+            ]
+        owners = _dry_run(where, files, missing, users, supervisord)
+        _check_owners(where, files, new, owners)
     state = plan.State(_loaded(supervisord), drifted)
     decided = plan.make_plan(old, new, state, _programs_to_restart(request, files, new_by_program))
     for name, (kind, program) in programs.items():
@@ -123,9 +131,14 @@ def converge(request, where, check_mode=False):
     foreign = sorted(drifted - set(old) - set(new))
     if foreign:
         warnings.append(f"Edits of others are pending and were left alone: {', '.join(foreign)}")
-    result = _result(files, decided, missing, warnings)
+    result = _result(files, decided, missing, new_users, warnings)
     if not check_mode and result["changed"]:
-        decided = _apply(request, supervisord, files, decided, old, new, missing)
+        host.make_users(where.run, new_users)
+        try:
+            decided = _apply(request, supervisord, files, decided, old, new, missing)
+        except BaseException:
+            host.remove_users(where.run, new_users)
+            raise
         result["plan"] = decided.as_result()
     if not check_mode:
         result["processes"] = [
@@ -228,7 +241,7 @@ def connect(where, check_mode):
     return supervisord
 
 
-def _check_host(sections, supervisord, check_mode):
+def _check_host(sections, supervisord, new_users, check_mode):
     """Refuse what cannot run here.
 
     In check mode these are warnings: an earlier task of the same play may be
@@ -237,7 +250,7 @@ def _check_host(sections, supervisord, check_mode):
     path = _environment(supervisord).get("PATH", os.defpath)
     warnings = {}
     for section in sections:
-        for problem in host.problems(section, path):
+        for problem in host.problems(section, path, new_users):
             if not check_mode:
                 raise problem
             warnings[str(problem)] = None
@@ -277,14 +290,16 @@ def _loaded(supervisord):
     return dict(groups)
 
 
-def _dry_run(where, files, missing, new, supervisord, check_mode):
-    """Let Supervisor's own parser read the files as they would be. Raises GearvisorError."""
-    users = {section.options["user"] for section in new.values() if "user" in section.options}
+def _dry_run(where, files, missing, users, supervisord):
+    """Let Supervisor's own parser read the files as they would be. Raises GearvisorError.
+
+    *missing* directories and *users* are taken as existing. Returns {section: [files that define it]}.
+    """
     request = {
         "config": where.config,
         "overlay": files.after,
         "directories": list(missing),
-        "users": sorted(users) if check_mode else [],
+        "users": list(users),
         "environment": _environment(supervisord),
     }
     source = inspect.getsource(dryrun)
@@ -300,7 +315,7 @@ def _dry_run(where, files, missing, new, supervisord, check_mode):
     answer = json.loads(out)
     if answer["error"]:
         raise GearvisorError(_explained(answer["error"], files))
-    _check_owners(where, files, new, answer["owners"])
+    return answer["owners"]
 
 
 def _check_owners(where, files, new, owners):
@@ -394,7 +409,7 @@ def _digest_content(digest, path):
                 digest.update(hashlib.sha256(file.read()).digest())
 
 
-def _result(files, decided, missing, warnings):
+def _result(files, decided, missing, new_users, warnings):
     changed_files = files.changed()
     diff = [
         {
@@ -405,13 +420,15 @@ def _result(files, decided, missing, warnings):
         }
         for path, after in changed_files.items()
     ]
-    lines = [f"make directory: {directory}" for directory in missing] + decided.lines()
+    lines = [f"create user: {user}" for user in new_users]
+    lines += [f"make directory: {directory}" for directory in missing] + decided.lines()
     if lines:
         diff.append({"prepared": "\n".join(lines) + "\n"})
     return {
-        "changed": bool(changed_files or missing or decided.touches_processes),
+        "changed": bool(changed_files or missing or new_users or decided.touches_processes),
         "files": sorted(changed_files),
         "directories": sorted(missing),
+        "users": new_users,
         "plan": decided.as_result(),
         "warnings": warnings,
         "diff": diff,

@@ -23,24 +23,55 @@ def user_id(user):
     return entry.pw_uid, entry.pw_gid
 
 
-def problems(section, path):
+def missing_users(users):
+    """Return those of *users* that this host does not have."""
+    return [user for user in users if not _has_user(user)]
+
+
+def _has_user(user):
+    try:
+        user_id(user)
+    except KeyError:
+        return False
+    return True
+
+
+def make_users(run, users):
+    """Create system users without a home or a shell. Raises GearvisorError."""
+    for user in users:
+        command = ["useradd", "--system", "--user-group", "--no-create-home"]
+        command += ["--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", user]
+        rc, out, err = run(command)
+        if rc != 0:
+            raise GearvisorError(
+                f"create_users: {user!r} cannot be created: {(err or out).strip()}. "
+                "Create it first, or name another"
+            )
+
+
+def remove_users(run, made):
+    """Take back what make_users made."""
+    for user in made:
+        # Its last process may be on its way out still.
+        run(["userdel", "--force", user])
+
+
+def problems(section, path, new_users=()):
     """Yield InvalidOption for each thing the section needs and this host does not have.
 
     *path* is supervisord's PATH, where it looks up a command without a slash
-    unless the program has a PATH of its own.
+    unless the program has a PATH of its own. *new_users* are about to be made.
     """
     user = section.options.get("user")
-    if user is not None:
-        try:
-            user_id(user)
-        except KeyError:
+    if user is not None and not _has_user(user):
+        if user not in new_users:
             yield InvalidOption(
                 f"{section.parameter}.user",
                 user,
                 "is no user of this host",
                 "Create it first, for instance with ansible.builtin.user, or name another",
             )
-            user = None
+        user = None
     own = environment_values(section.options.get("environment", ""))
     yield from _command_problems(section, user, own.get("PATH", path))
     directory = section.options.get("directory")

@@ -3,8 +3,10 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import pwd
 import shutil
 import stat
+import subprocess
 import threading
 import time
 
@@ -319,7 +321,7 @@ def test_pending_edits_of_others_are_left_alone_and_reported(daemon):
     (daemon.conf_d / "waiting.conf").write_text("[program:waiting]\ncommand=/bin/sleep 60\n")
     theirs = daemon.pids()["theirs:theirs"]
     result = daemon.converge(programs(1))
-    (warning,) = result["warnings"]
+    (warning,) = [text for text in result["warnings"] if "pending" in text]
     assert warning.startswith("Edits of others are pending and were left alone: theirs, waiting")
     assert daemon.names() == ["mail_00", "theirs"]
     assert daemon.pids()["theirs:theirs"] == theirs
@@ -922,3 +924,32 @@ def test_one_name_for_two_kinds_is_refused(daemon):
             programs(1), fcgi_programs={"mail": {**WORKER, "socket": "tcp://localhost:9000"}}
         )
     assert daemon.names() == []
+
+
+@pytest.fixture
+def new_user():
+    name = "gearvisor-trial"
+    yield name
+    subprocess.run(["userdel", name], check=False, capture_output=True)
+
+
+def test_users_to_be_created_are(daemon, new_user):
+    given = programs(1, user=new_user)
+    with pytest.raises(GearvisorError, match=r"user: 'gearvisor-trial' is no user of this host"):
+        daemon.converge(given)
+    foretold = daemon.converge(given, check_mode=True, create_users=(new_user,))
+    assert foretold["users"] == [new_user]
+    assert not [text for text in foretold["warnings"] if new_user in text]
+    with pytest.raises(KeyError):
+        pwd.getpwnam(new_user)
+    assert daemon.converge(given, create_users=(new_user,))["users"] == [new_user]
+    assert pwd.getpwnam(new_user).pw_shell == "/usr/sbin/nologin"
+    assert set(daemon.states().values()) == {RUNNING}
+    assert not daemon.converge(given, create_users=(new_user,))["changed"]
+
+
+def test_a_created_user_goes_when_the_programs_do_not_start(daemon, new_user):
+    with pytest.raises(GearvisorError, match="does not start"):
+        daemon.converge({"bad": {**BROKEN, "user": new_user}}, create_users=(new_user,))
+    with pytest.raises(KeyError):
+        pwd.getpwnam(new_user)
