@@ -930,7 +930,7 @@ def test_one_name_for_two_kinds_is_refused(daemon):
 def new_user():
     name = "gearvisor-trial"
     yield name
-    subprocess.run(["userdel", name], check=False, capture_output=True)
+    subprocess.run(["userdel", "--force", name], check=False, capture_output=True)
 
 
 def test_users_to_be_created_are(daemon, new_user):
