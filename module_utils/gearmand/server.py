@@ -21,7 +21,7 @@ import tempfile
 import time
 from typing import NamedTuple
 
-from ..debian import packages
+from ..debian import packages, release
 from ..debian.files import read_text, restore_text, write_text
 from ..failure import GearvisorError, InvalidOption
 from ..gearman.admin import Admin
@@ -98,6 +98,7 @@ def converge(request, run, check_mode=False):
         raise GearvisorError(
             "This manages a service of the host and must run as root. Set become: true"
         )
+    release.check_supported()
     if request.state == "absent":
         return _Absence(request, run, check_mode).converge()
     return _Presence(request, run, check_mode).converge()

@@ -16,7 +16,7 @@ import re
 import types
 from typing import NamedTuple
 
-from ..debian import packages
+from ..debian import packages, release
 from ..debian.files import read_text, write_text
 from ..failure import GearvisorError, InvalidOption
 
@@ -128,6 +128,7 @@ def converge(request, host, check_mode=False):
     """
     check_request(request)
     texts = worker_texts(request)
+    release.check_supported()
     installed = packages.installed_versions(
         host.run, ["php*-cli", "php*-fpm", "libapache2-mod-php*", "php*-gearman"]
     )

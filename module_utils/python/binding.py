@@ -18,7 +18,7 @@ import shutil
 import tempfile
 from typing import NamedTuple
 
-from ..debian import packages
+from ..debian import packages, release
 from ..failure import GearvisorError, InvalidOption
 
 # The newest release of the one maintained binding on PyPI.
@@ -49,6 +49,7 @@ def converge(request, host, check_mode=False):
     Raises GearvisorError; the link then still leads to what it led to before.
     """
     _check(request)
+    release.check_supported()
     before = os.path.basename(os.readlink(request.venv)) if os.path.islink(request.venv) else None
     if request.state == "absent":
         return _absent(request, before, check_mode)

@@ -19,7 +19,7 @@ import re
 import resource
 from typing import NamedTuple
 
-from ..debian import packages
+from ..debian import packages, release
 from ..debian.files import read_text, restore_text
 from ..failure import GearvisorError, InvalidOption
 from . import fleet, retry_fatal, text
@@ -140,6 +140,7 @@ def listener_programs(request):
 def converge(request, host, check_mode=False):
     """Make supervisord what *request* says; return the module's result. Raises GearvisorError."""
     check(request)
+    release.check_supported()
     installed = packages.installed_versions(host.run, [PACKAGE])
     if request.state == "absent":
         return _absent(host, installed, check_mode)
