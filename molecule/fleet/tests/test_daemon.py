@@ -102,3 +102,11 @@ def test_a_process_given_up_is_started_again(lab, host):
     lab.wait_until(lambda: "RUNNING" in host.run("supervisorctl status needy_00:*").stdout)
     lab.module("trixie", "supervisor_programs", {**request, "programs": {}, "purge": True})
     lab.module("trixie", "supervisor_daemon", {})
+
+
+def test_socket_and_logs_are_roots(host):
+    socket = host.file("/var/run/supervisor.sock")
+    assert (socket.mode, socket.user) == (0o700, "root")
+    for directory in ("/var/log/supervisor", "/var/log/gearman-worker"):
+        file = host.file(directory)
+        assert (file.user, file.group, file.mode & 0o022) == ("root", "root", 0)
