@@ -78,12 +78,15 @@ class Lab:
         }, done.stdout
 
     def module(self, name, module, arguments):
-        """Run one module on a host; return its result, of success or failure."""
+        """Run one module on a host; return its result, of success or failure.
+
+        Ansible takes the warnings out of it; they are put back, as the text that it prints.
+        """
         command = ["--module-name", module, "--args", json.dumps(arguments)]
         done = run_ansible("ansible", name, *command)
         _host, arrow, result = done.stdout.partition(" => ")
         assert arrow, done.stdout + done.stderr
-        return {**json.loads(result), "failed": done.returncode != 0}
+        return {**json.loads(result), "failed": done.returncode != 0, "warnings": done.stderr}
 
     @staticmethod
     def wait_until(condition, seconds=60):
