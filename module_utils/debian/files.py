@@ -44,3 +44,19 @@ def restore_text(path, text, mode, uid=0, gid=0):
         write_text(path, text, mode, uid, gid)
     elif os.path.lexists(path):
         os.unlink(path)
+
+
+def diffs(before, after, shown=str):
+    """Return Ansible's diff entries of the files in *after*; both are {path: text or None}.
+
+    *shown* makes a text fit to be seen.
+    """
+    return [
+        {
+            "before_header": path,
+            "after_header": path,
+            "before": shown(before.get(path) or ""),
+            "after": shown(text or ""),
+        }
+        for path, text in after.items()
+    ]

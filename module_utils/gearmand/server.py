@@ -22,7 +22,7 @@ import time
 from typing import NamedTuple
 
 from ..debian import packages, release
-from ..debian.files import read_text, restore_text, write_text
+from ..debian.files import diffs, read_text, restore_text, write_text
 from ..failure import GearvisorError, InvalidOption
 from ..gearman.admin import Admin
 from ..gearman.errors import GearmanError
@@ -251,15 +251,7 @@ class _Convergence:
         )
 
     def _diff(self, files, actions, others=()):
-        shown = [
-            {
-                "before_header": path,
-                "after_header": path,
-                "before": files.before[path] or "",
-                "after": after or "",
-            }
-            for path, after in files.changed().items()
-        ]
+        shown = diffs(files.before, files.changed())
         prepared = [{"prepared": "\n".join(actions) + "\n"}] if actions else []
         return [*shown, *others, *prepared]
 

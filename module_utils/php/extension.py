@@ -17,7 +17,7 @@ import types
 from typing import NamedTuple
 
 from ..debian import packages, release
-from ..debian.files import read_text, write_text
+from ..debian.files import diffs, read_text, write_text
 from ..failure import GearvisorError, InvalidOption
 
 EXTENSION = "gearman"
@@ -230,15 +230,7 @@ def _switch(host, command, version, sapi):
 
 def _result(actions, loaded, request, before, after):
     changed = [path for path in after if after[path] != before[path]]
-    diff = [
-        {
-            "before_header": path,
-            "after_header": path,
-            "before": before[path] or "",
-            "after": after[path] or "",
-        }
-        for path in changed
-    ]
+    diff = diffs(before, {path: after[path] for path in changed})
     if actions:
         diff.append({"prepared": "".join(f"{action}\n" for action in actions)})
     return {

@@ -20,7 +20,7 @@ import resource
 from typing import NamedTuple
 
 from ..debian import packages, release
-from ..debian.files import read_text, restore_text
+from ..debian.files import diffs, read_text, restore_text
 from ..failure import GearvisorError, InvalidOption
 from . import fleet, retry_fatal, text
 from .rpc import SupervisordUnavailable, of_config
@@ -203,20 +203,8 @@ def converge(request, host, check_mode=False):
         "version": version,
         "restart_pending": bool(pending),
         "warnings": warnings,
-        "diff": [*_diffs(before, files), *listener["diff"], *_prepared(actions)],
+        "diff": [*diffs(before, files, _without_password), *listener["diff"], *_prepared(actions)],
     }
-
-
-def _diffs(before, after):
-    return [
-        {
-            "before_header": path,
-            "after_header": path,
-            "before": _without_password(before[path] or ""),
-            "after": _without_password(content or ""),
-        }
-        for path, content in after.items()
-    ]
 
 
 def _without_password(content):
@@ -302,7 +290,7 @@ def _absent(host, installed, check_mode):
         "version": None,
         "restart_pending": False,
         "warnings": [],
-        "diff": [*_diffs(before, files), *_prepared(actions)],
+        "diff": [*diffs(before, files, _without_password), *_prepared(actions)],
     }
 
 

@@ -22,7 +22,7 @@ import re
 import types
 from typing import NamedTuple
 
-from ..debian.files import read_text, restore_text
+from ..debian.files import diffs, read_text, restore_text
 from ..failure import GearvisorError, InvalidOption
 from . import dryrun, host, layout, options, plan, roll, rpc, text
 from .cautions import cautions
@@ -416,15 +416,7 @@ def _digest_content(digest, path):
 
 def _result(files, decided, missing, new_users, warnings):
     changed_files = files.changed()
-    diff = [
-        {
-            "before_header": path,
-            "after_header": path,
-            "before": text.masked(files.before.get(path) or ""),
-            "after": text.masked(after or ""),
-        }
-        for path, after in changed_files.items()
-    ]
+    diff = diffs(files.before, changed_files, text.masked)
     lines = [f"create user: {user}" for user in new_users]
     lines += [f"make directory: {directory}" for directory in missing] + decided.lines()
     if lines:
