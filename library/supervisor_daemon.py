@@ -98,6 +98,7 @@ version:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.debian import systemd
 from ..module_utils.failure import GearvisorError
 from ..module_utils.supervisor import daemon
 
@@ -120,7 +121,7 @@ ARGUMENTS = {
 
 def main():
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    host = daemon.Host(module.run_command, daemon.booted_with_systemd())
+    host = daemon.Host(module.run_command, systemd.runs())
     web = module.params["web"]
     request = daemon.Request(**{**module.params, "web": daemon.Web(**web) if web else None})
     try:

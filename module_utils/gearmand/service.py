@@ -16,6 +16,7 @@ import signal
 import time
 from typing import NamedTuple
 
+from ..debian import systemd
 from ..failure import GearvisorError, InvalidOption
 from ..supervisor import fleet
 from ..supervisor.rpc import (
@@ -28,7 +29,6 @@ from .process import Process, gearmands_with
 NAME = "gearman-job-server"
 UNIT = f"{NAME}.service"
 DROP_IN = f"/etc/systemd/system/{UNIT}.d/gearvisor.conf"
-SYSTEMD_RUNS = "/run/systemd/system"
 FLEET = "gearman_job_server"
 _STOP_SECONDS = 60
 _LOG_LINES = 15
@@ -36,7 +36,7 @@ _LOG_LINES = 15
 
 def choose(wanted, run, check_mode):
     """Return the service for the option service_manager. Raises GearvisorError if it is not there."""
-    systemd_runs = os.path.isdir(SYSTEMD_RUNS)
+    systemd_runs = systemd.runs()
     if wanted == "systemd" or (wanted == "auto" and systemd_runs):
         if not systemd_runs:
             raise InvalidOption(

@@ -60,11 +60,6 @@ class Host(NamedTuple):
     config: str = fleet.CONFIG
 
 
-def booted_with_systemd():
-    """Tell whether systemd runs this host (sd_booted(3))."""
-    return os.path.isdir("/run/systemd/system")
-
-
 def check(request):
     """Raise InvalidOption for values that cannot work."""
     for option, least in (("minfds", 64), ("stop_timeout", 1), ("retry_fatal", 0)):
