@@ -14,8 +14,10 @@ author: Gearvisor contributors
 description:
   - The binding travels inside the module, which builds its wheel on the target; neither a package
     index nor a build tool is needed for it.
-  - The virtual environment is built aside, tried, and swapped in by replacing one link, so running
-    workers never see a half-made one. The environment used before is kept.
+  - The virtual environment is built aside, tried, and swapped in by replacing one link. Where
+    anything fails before, the one in use stays in use.
+  - The environment used before is kept. With the options that made it, it is linked again at once,
+    without pip. Older ones are kept for as long as processes run from them.
 options:
   state:
     description: Whether the virtual environment is there.
@@ -31,21 +33,48 @@ options:
   binding:
     description:
       - V(gearvisor) is this project's client and worker.
-      - V(pygearman) is the pinned release of that package from the host's Python package index.
+      - V(pygearman) is the pinned release of that package, by its hash, from O(wheelhouse) or the
+        host's package index.
     type: str
     choices: [gearvisor, pygearman]
     default: gearvisor
   requirements:
     description:
       - What the application needs, as lines of a pip requirements file. C(-r /path) includes a file
-        on the target, whose content counts too.
+        on the target, whose content counts too, as does that of a wheel that is named by its path.
+      - Where one requirement has a C(--hash), pip asks one of every other and of all they need. The
+        line C(--require-hashes) asks so even where none has one. The binding needs none in either case.
     type: list
     elements: str
     default: []
   python:
-    description: The interpreter, Python 3.9 or later with its C(venv) module.
+    description:
+      - The interpreter, Python 3.9 or later with its modules C(venv) and C(ensurepip).
+      - What Debian splits off its own interpreters (C(/usr/bin/python3), C(/usr/bin/python3.11)) is
+        installed, as the package C(python3-venv) or C(python3.11-venv).
     type: path
     default: /usr/bin/python3
+  wheelhouse:
+    description:
+      - A directory on the target that holds everything O(requirements) needs, for hosts without a
+        package index; no index is asked then.
+      - C(pip download) fills one, on a machine with the same release and architecture.
+    type: path
+  index_url:
+    description:
+      - The package index to use instead of the host's. It may hold a name and a password, which do
+        not get into arguments of processes, files or output.
+      - The rest of the host's pip configuration counts as ever. Where packages come from is no reason
+        to build the environment anew.
+    type: str
+  extra_index_urls:
+    description:
+      - Package indexes to use as well. pip takes the newest version that any of them has, so
+        a package of yours whose name somebody registers elsewhere may come from there. Give
+        hashes, or have one index that knows both.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode: {support: full, description: Tells whether an environment would be built.}
   diff_mode: {support: full, description: Shows which environment the link leads to.}
@@ -61,6 +90,21 @@ EXAMPLES = r"""
     venv: /srv/mail/venv
     requirements:
       - -r /srv/mail/requirements.txt
+
+- name: On a host without a package index
+  gearman_python_binding:
+    venv: /srv/mail/venv
+    requirements:
+      - -r /srv/mail/requirements.txt
+    wheelhouse: /srv/mail/wheelhouse
+
+- name: From an index that asks for a password, with another Python
+  gearman_python_binding:
+    venv: /srv/mail/venv
+    requirements:
+      - mail==2.4.0
+    python: /usr/local/bin/python3.13
+    index_url: "https://deploy:{{ pypi_password | urlencode }}@pypi.example.org/simple"
 """
 
 RETURN = r"""
@@ -68,6 +112,11 @@ venv:
   description: Path of the virtual environment in use.
   returned: success
   type: str
+environment:
+  description: Where that link leads to, or in check mode would.
+  returned: when O(state=present)
+  type: str
+  sample: /opt/gearvisor/venv-0a1b2c3d4e5f
 binding:
   description: The binding in it.
   returned: success
@@ -88,29 +137,38 @@ from ..module_utils.gearman import (
 from ..module_utils.gearman import (
     _build,
     admin,
+    aio,
     cli,
     client,
     connection,
+    counters,
+    deadlines,
     errors,
+    jobs,
+    logs,
     protocol,
     reference,
     worker,
 )
 from ..module_utils.python import binding
 
-PACKAGE = {
-    "__init__.py": gearman,
-    "__main__.py": gearman_main,
-    "_build.py": _build,
-    "admin.py": admin,
-    "cli.py": cli,
-    "client.py": client,
-    "connection.py": connection,
-    "errors.py": errors,
-    "protocol.py": protocol,
-    "reference.py": reference,
-    "worker.py": worker,
-}
+PACKAGE = (
+    gearman_main,
+    _build,
+    admin,
+    aio,
+    cli,
+    client,
+    connection,
+    counters,
+    deadlines,
+    errors,
+    jobs,
+    logs,
+    protocol,
+    reference,
+    worker,
+)
 
 ARGUMENTS = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -118,27 +176,32 @@ ARGUMENTS = {
     "binding": {"type": "str", "choices": ["gearvisor", "pygearman"], "default": "gearvisor"},
     "requirements": {"type": "list", "elements": "str", "default": []},
     "python": {"type": "path", "default": "/usr/bin/python3"},
+    "wheelhouse": {"type": "path"},
+    "index_url": {"type": "str", "no_log": True},
+    "extra_index_urls": {"type": "list", "elements": "str", "default": [], "no_log": True},
 }
 
 
 def wheel():
     """Return (file name, bytes) of the binding's wheel, made from the sources that came along."""
-    return _build.build(
-        {name: inspect.getsource(module).encode() for name, module in PACKAGE.items()}
-    )
+    sources = {module.__name__.rpartition(".")[2]: inspect.getsource(module) for module in PACKAGE}
+    sources["__init__"] = inspect.getsource(gearman)
+    return _build.build({f"{name}.py": text.encode() for name, text in sources.items()})
 
 
 def main():
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    request = binding.Request(
-        **{**module.params, "requirements": tuple(module.params["requirements"])}
-    )
+    lists = {name: tuple(module.params[name]) for name in ("requirements", "extra_index_urls")}
+    request = binding.Request(**{**module.params, **lists})
+    module.no_log_values |= binding.secrets(request)
     try:
         result = binding.converge(
             request, binding.Host(module.run_command, wheel()), module.check_mode
         )
     except GearvisorError as error:
         module.fail_json(msg=str(error), **error.details)
+    for warning in result.pop("warnings"):
+        module.warn(warning)
     module.exit_json(**result)
 
 

@@ -26,6 +26,8 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
+    import ssl
+
     from .worker import Worker
 
 OK, FAILED, USAGE, NO_SERVER, TIMEOUT = range(5)
@@ -40,7 +42,16 @@ exit codes:
   2  the command line is wrong
   3  no job server answers
   4  time is over
+  75 worker: left in the middle of a job, which its job server hands out again (1 when the job
+     sat in C code)
 """
+
+# Option, environment variable, meaning. All files are PEM.
+TLS_OPTIONS = (
+    ("--tls-ca", "GEARVISOR_TLS_CA", "certificates of the authorities the job server's must be of"),
+    ("--tls-cert", "GEARVISOR_TLS_CERT", "certificate to show, with its chain"),
+    ("--tls-key", "GEARVISOR_TLS_KEY", "private key of --tls-cert"),
+)
 
 DRAIN_POLL = 0.5  # seconds between looks at the queues
 
@@ -110,6 +121,18 @@ def _parser() -> argparse.ArgumentParser:
             metavar="HOST:PORT",
             help="a job server; may be given several times",
         )
+        tls = sub.add_argument_group(
+            "TLS",
+            "For job servers behind a TLS tunnel such as stunnel. Each defaults to the environment"
+            " variable in brackets.",
+        )
+        for option, variable, what in TLS_OPTIONS:
+            tls.add_argument(
+                option,
+                metavar="FILE",
+                default=os.environ.get(variable) or None,
+                help=f"{what} [{variable}]",
+            )
         return sub
 
     worker = command("worker", _worker, "serve functions until told to stop")
@@ -140,10 +163,32 @@ def _parser() -> argparse.ArgumentParser:
         " once (0 to 1, default 0.1)",
     )
     worker.add_argument(
+        "--job-timeout",
+        type=_seconds,
+        metavar="S",
+        help="raise JobTimeLimit in a function that runs longer; if it does not end in 5 more"
+        " seconds the process does, and the job goes to another worker",
+    )
+    worker.add_argument(
+        "--stop-timeout",
+        type=_seconds,
+        metavar="S",
+        help="leave without the running job so many seconds after the first SIGTERM or SIGINT"
+        " (default: finish it)",
+    )
+    worker.add_argument(
+        "--status-file",
+        metavar="PATH",
+        help="keep the counters here as JSON, written once a second; removed when leaving",
+    )
+    worker.add_argument(
         "--log-level",
         default="info",
         choices=("debug", "info", "warning", "error"),
         help="the least important log lines to write to stderr (default info)",
+    )
+    worker.add_argument(
+        "--log-format", default="text", choices=("text", "json"), help="(default text)"
     )
 
     submit = command("submit", _submit, "submit a job and print its result")
@@ -219,32 +264,65 @@ def _servers(arguments: argparse.Namespace) -> list[str]:
     return servers or ["127.0.0.1:4730"]
 
 
+def _ssl_context(arguments: argparse.Namespace) -> ssl.SSLContext | None:
+    """A context that trusts --tls-ca alone and checks the server's name, or None without it."""
+    if arguments.tls_ca is None:
+        if arguments.tls_cert or arguments.tls_key:
+            raise _UsageError("--tls-cert and --tls-key need --tls-ca: whom is there to trust?")
+        return None
+    if arguments.tls_key and not arguments.tls_cert:
+        raise _UsageError(f"--tls-key {arguments.tls_key} needs its certificate: give --tls-cert")
+    import ssl
+
+    option = "--tls-ca", arguments.tls_ca
+    try:
+        context = ssl.create_default_context(cafile=arguments.tls_ca)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if arguments.tls_cert:
+            option = "--tls-cert", arguments.tls_cert
+            context.load_cert_chain(arguments.tls_cert, arguments.tls_key)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+        raise _UsageError(
+            f"{' '.join(option)}: {reason}. Name a PEM file that this user can read; a certificate"
+            " and its --tls-key must belong together"
+        ) from None
+    return context
+
+
 # gearvisor worker
 
 
 def _worker(arguments: argparse.Namespace) -> int:
-    import logging
-
+    from .logs import configure
     from .worker import Worker
 
-    logging.basicConfig(
-        level=arguments.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s"
-    )
     try:
         worker = Worker(
             _servers(arguments),
             arguments.client_id,
+            ssl_context=_ssl_context(arguments),
             max_jobs=arguments.max_jobs,
             max_seconds=arguments.max_seconds,
             max_rss=arguments.max_rss,
             splay=arguments.splay,
+            job_timeout=arguments.job_timeout,
+            stop_timeout=arguments.stop_timeout,
+            status_file=arguments.status_file,
         )
     except ValueError as error:
         raise _UsageError(f"--client-id: {error}") from None
+    configure(arguments.log_level, arguments.log_format, worker.client_id)
     sys.path.insert(0, os.getcwd())
     for spec in arguments.functions:
         _register(worker, spec)
-    worker.run(handle_signals=True)
+    try:
+        worker.run(handle_signals=True)
+    except OSError as error:
+        raise _UsageError(
+            f"--status-file {arguments.status_file}: {error.strerror}. Name a file in a folder that"
+            " exists and that this user may write to"
+        ) from None
     return OK
 
 
@@ -298,7 +376,7 @@ def _submit(arguments: argparse.Namespace) -> int:
     else:
         data = os.fsencode(arguments.data)
     try:
-        with Client(_servers(arguments)) as client:
+        with Client(_servers(arguments), ssl_context=_ssl_context(arguments)) as client:
             result = client.submit(
                 arguments.function,
                 data,
@@ -349,23 +427,25 @@ def _print_json(document: object) -> None:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    servers = _servers(arguments)
+    servers, context = _servers(arguments), _ssl_context(arguments)
     while True:
-        code = _status_once(servers, arguments)
+        code = _status_once(servers, context, arguments)
         sys.stdout.flush()
         if arguments.watch is None:
             return code
         time.sleep(arguments.watch)
 
 
-def _status_once(servers: list[str], arguments: argparse.Namespace) -> int:
+def _status_once(
+    servers: list[str], context: ssl.SSLContext | None, arguments: argparse.Namespace
+) -> int:
     from .admin import Admin
 
     documents: list[dict[str, Any]] = []
     failures = []
     for server in servers:
         try:
-            with Admin(server, timeout=arguments.timeout) as admin:
+            with Admin(server, arguments.timeout, context) as admin:
                 documents.append(
                     {
                         "server": admin.server,
@@ -417,12 +497,12 @@ def _table(rows: list[tuple[str, ...]]) -> str:
 def _drain(arguments: argparse.Namespace) -> int:
     from .admin import Admin
 
-    servers = _servers(arguments)
+    servers, context = _servers(arguments), _ssl_context(arguments)
     deadline = None if arguments.timeout is None else time.monotonic() + arguments.timeout
     while True:
         left = []
         for server in servers:
-            with Admin(server) as admin:
+            with Admin(server, ssl_context=context) as admin:
                 for name, status in admin.status().items():
                     if arguments.functions and name not in arguments.functions:
                         continue

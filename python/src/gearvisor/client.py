@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import time
@@ -53,6 +54,126 @@ class Result(NamedTuple):
     server: str
 
 
+class JobStatus(NamedTuple):
+    """What a job server says of a job.
+
+    known: it has the job; false once the job is over (or was never there).
+    running: a worker has it. numerator, denominator: as the worker last said, else 0 and 0.
+    """
+
+    known: bool
+    running: bool
+    numerator: int
+    denominator: int
+
+
+class Submission:
+    """One job from its submission to its end, without I/O: packets in, a Result out.
+
+    The arguments are those of Client.submit, which also tells what is raised. `packet` is to be
+    sent once; then each packet of the job server that may be about this job goes to take().
+    """
+
+    def __init__(
+        self,
+        function: str,
+        data: bytes = b"",
+        *,
+        background: bool = False,
+        priority: str = "normal",
+        unique: str | None = None,
+        at: float | None = None,
+        on_data: Callable[[bytes], object] | None = None,
+        on_warning: Callable[[bytes], object] | None = None,
+        on_status: Callable[[int, int], object] | None = None,
+    ) -> None:
+        name = check_function(function)
+        if unique is None:
+            unique = os.urandom(16).hex()
+        unique_id = check_unique(unique)
+        if priority not in PRIORITIES:
+            raise ValueError(f"priority {priority!r} is not one of {', '.join(PRIORITIES)}")
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise ValueError(f"data is {type(data).__name__}, not bytes; encode it first")
+        if at is None:
+            self.packet = encode(_SUBMIT[priority, background], name, unique_id, data)
+        elif not background or priority != "normal":
+            raise ValueError("a job with a time (at) is a background job of normal priority")
+        else:
+            self.packet = encode(
+                Packet.SUBMIT_JOB_EPOCH, name, unique_id, b"%d" % math.ceil(at), data
+            )
+        self.background = background
+        self.unique = unique
+        self.handle = b""  # until the job is queued
+        self._started = time.monotonic()
+        self._chunks: list[bytes] = []
+        self._on_data = on_data
+        self._on_warning = on_warning
+        self._on_status = on_status
+
+    def take(self, server: str, kind: Packet, arguments: list[bytes]) -> Result | None:
+        """Look at a packet from `server`; return the Result if it ends the submission."""
+        if not self.handle:
+            if kind == Packet.ERROR:
+                raise SubmitError(*(argument.decode(errors="replace") for argument in arguments))
+            if kind != Packet.JOB_CREATED:
+                return None
+            handle = arguments[0]
+            if not handle or len(handle) > MAX_HANDLE:
+                raise ProtocolError(f"{server}: job handle of {len(handle)} bytes")
+            self.handle = handle
+            return self._result(server, b"") if self.background else None
+        # gearmand ends the handle of a WORK_FAIL with NUL when it stands for a WORK_EXCEPTION.
+        if not arguments or arguments[0].rstrip(b"\0") != self.handle:
+            return None
+        if kind == Packet.WORK_COMPLETE:
+            return self._result(server, b"".join([*self._chunks, arguments[1]]))
+        if kind == Packet.WORK_FAIL:
+            raise JobFailed(f"job {self.handle.decode(errors='replace')} failed")
+        if kind == Packet.WORK_EXCEPTION:
+            raise JobException(arguments[1].decode(errors="replace"))
+        if kind == Packet.WORK_DATA:
+            if self._on_data is None:
+                self._chunks.append(arguments[1])
+            else:
+                self._on_data(arguments[1])
+        elif kind == Packet.WORK_WARNING and self._on_warning is not None:
+            self._on_warning(arguments[1])
+        elif kind == Packet.WORK_STATUS and self._on_status is not None:
+            try:
+                numerator, denominator = int(arguments[1]), int(arguments[2])
+            except ValueError:
+                return None  # other workers may send what they like here
+            self._on_status(numerator, denominator)
+        return None
+
+    def _result(self, server: str, data: bytes) -> Result:
+        return Result(
+            self.handle.decode(errors="replace"),
+            self.unique,
+            data,
+            time.monotonic() - self._started,
+            server,
+        )
+
+
+def parse_servers(servers: Sequence[str]) -> list[tuple[str, int]]:
+    """Return host and port of each; raises ValueError naming what is wrong."""
+    if not servers or isinstance(servers, str):
+        raise ValueError(f'servers {servers!r} is not a list of at least one "host:port"')
+    return [parse_server(server) for server in servers]
+
+
+def parse_status(server: str, arguments: list[bytes]) -> JobStatus:
+    """Return what a STATUS_RES says; raises ProtocolError."""
+    try:
+        known, running, numerator, denominator = (int(each or b"0") for each in arguments[1:5])
+    except ValueError:
+        raise ProtocolError(f"{server}: status {arguments!r} of a job") from None
+    return JobStatus(known != 0, running != 0, numerator, denominator)
+
+
 class Client:
     """Submits jobs to one of several job servers ("host:port" each); a context manager.
 
@@ -69,9 +190,7 @@ class Client:
         *,
         connect_timeout: float = 5.0,
     ) -> None:
-        if not servers or isinstance(servers, str):
-            raise ValueError(f'servers {servers!r} is not a list of at least one "host:port"')
-        self._servers = [parse_server(server) for server in servers]
+        self._servers = parse_servers(servers)
         self._timeout = timeout
         self._connect_timeout = connect_timeout
         self._ssl_context = ssl_context
@@ -97,6 +216,7 @@ class Client:
         background: bool = False,
         priority: str = "normal",
         unique: str | None = None,
+        at: float | None = None,
         timeout: float | None = None,
         on_data: Callable[[bytes], object] | None = None,
         on_warning: Callable[[bytes], object] | None = None,
@@ -107,6 +227,8 @@ class Client:
         priority: "high", "normal" or "low", among the jobs of this function.
         unique: jobs of one function with the same unique id are run once; without one a random
         id is made, since persistent queues lose or refuse jobs with an empty one.
+        at: when a background job may start, in seconds since the epoch (a whole second). A job
+        server with a redis or memcached queue refuses it.
         timeout: seconds for all of it, connecting included; None waits for as long as the job
         server lives.
         on_data, on_warning: called with each WORK_DATA and WORK_WARNING. Without on_data such
@@ -117,38 +239,51 @@ class Client:
         came, the job may still have been queued). SubmitError: the job server refused it.
         JobFailed, JobException: the worker says so. JobTimeout. ValueError: bad arguments.
         """
-        name = check_function(function)
-        if unique is None:
-            unique = os.urandom(16).hex()
-        unique_id = check_unique(unique)
-        if priority not in PRIORITIES:
-            raise ValueError(f"priority {priority!r} is not one of {', '.join(PRIORITIES)}")
-        if not isinstance(data, (bytes, bytearray, memoryview)):
-            raise ValueError(f"data is {type(data).__name__}, not bytes; encode it first")
-        started = time.monotonic()
+        submission = Submission(
+            function,
+            data,
+            background=background,
+            priority=priority,
+            unique=unique,
+            at=at,
+            on_data=on_data,
+            on_warning=on_warning,
+            on_status=on_status,
+        )
         if timeout is None:
             timeout = self._timeout
-        deadline = None if timeout is None else started + timeout
+        deadline = None if timeout is None else time.monotonic() + timeout
 
         connection = self._ready(deadline)
         try:
-            connection.send(encode(_SUBMIT[priority, background], name, unique_id, data))
-            handle = _created(connection, deadline)
-            result = b""
-            if not background:
-                result = _result(connection, handle, deadline, on_data, on_warning, on_status)
+            connection.send(submission.packet)
+            result = _queue(connection, submission, deadline)
+            while result is None:
+                result = submission.take(connection.server, *_receive(connection, deadline))
+            return result
         except (JobFailed, JobException, SubmitError):
             raise
         except BaseException:  # then answers of this job may still come: not on this connection
             self.close()
             raise
-        return Result(
-            handle.decode(errors="replace"),
-            unique,
-            result,
-            time.monotonic() - started,
-            connection.server,
-        )
+
+    def status(self, result: Result, timeout: float = 5.0) -> JobStatus:
+        """Ask how a job is doing, mostly a background one, of the job server that took it.
+
+        timeout: seconds for all of it. Raises ServerUnavailable, also when the time is over.
+        """
+        deadline = time.monotonic() + timeout
+        connection = self._connect(*parse_server(result.server), timeout)
+        try:
+            connection.send(encode(Packet.GET_STATUS, result.handle.encode()))
+            while True:
+                kind, arguments = _receive(connection, deadline)
+                if kind == Packet.STATUS_RES:
+                    return parse_status(connection.server, arguments)
+        except JobTimeout:
+            raise ServerUnavailable(connection.server, f"no answer in {timeout:g} s") from None
+        finally:
+            connection.close()
 
     def _ready(self, deadline: float | None) -> Connection:
         """Return a connection that was alive just now; tries the servers in random order."""
@@ -199,58 +334,18 @@ def _receive(connection: Connection, deadline: float | None) -> tuple[Packet, li
     raise JobTimeout(f"no answer from {connection.server} in time")
 
 
-def _created(connection: Connection, deadline: float | None) -> bytes:
-    """Wait until the job is queued and return its handle."""
+def _queue(connection: Connection, submission: Submission, deadline: float | None) -> Result | None:
+    """Wait until the job is queued; return the Result if that is all there is to wait for."""
     limit = time.monotonic() + ANSWER_TIMEOUT
-    while True:
+    result = None
+    while not submission.handle:
         try:
-            kind, arguments = _receive(connection, min(limit, deadline or limit))
+            packet = _receive(connection, min(limit, deadline or limit))
         except JobTimeout:
             if deadline is not None and deadline <= limit:
                 raise
             raise ServerUnavailable(
                 connection.server, f"did not queue the job in {ANSWER_TIMEOUT:g} s"
             ) from None
-        if kind == Packet.JOB_CREATED:
-            handle = arguments[0]
-            if not handle or len(handle) > MAX_HANDLE:
-                raise ProtocolError(f"{connection.server}: job handle of {len(handle)} bytes")
-            return handle
-        if kind == Packet.ERROR:
-            raise SubmitError(*(argument.decode(errors="replace") for argument in arguments))
-
-
-def _result(
-    connection: Connection,
-    handle: bytes,
-    deadline: float | None,
-    on_data: Callable[[bytes], object] | None,
-    on_warning: Callable[[bytes], object] | None,
-    on_status: Callable[[int, int], object] | None,
-) -> bytes:
-    """Wait for the final packet of a job and return its result."""
-    chunks: list[bytes] = []
-    while True:
-        kind, arguments = _receive(connection, deadline)
-        # gearmand ends the handle of a WORK_FAIL with NUL when it stands for a WORK_EXCEPTION.
-        if not arguments or arguments[0].rstrip(b"\0") != handle:
-            continue
-        if kind == Packet.WORK_COMPLETE:
-            return b"".join([*chunks, arguments[1]])
-        if kind == Packet.WORK_FAIL:
-            raise JobFailed(f"job {handle.decode(errors='replace')} failed")
-        if kind == Packet.WORK_EXCEPTION:
-            raise JobException(arguments[1].decode(errors="replace"))
-        if kind == Packet.WORK_DATA:
-            if on_data is None:
-                chunks.append(arguments[1])
-            else:
-                on_data(arguments[1])
-        elif kind == Packet.WORK_WARNING and on_warning is not None:
-            on_warning(arguments[1])
-        elif kind == Packet.WORK_STATUS and on_status is not None:
-            try:
-                numerator, denominator = int(arguments[1]), int(arguments[2])
-            except ValueError:
-                continue  # other workers may send what they like here
-            on_status(numerator, denominator)
+        result = submission.take(connection.server, *packet)
+    return result

@@ -20,7 +20,7 @@ _READ = 65536  # bytes a read
 
 # A peer that vanished without a word is noticed after about 90 s: keepalive probes find it when
 # the connection is idle, TCP_USER_TIMEOUT (ms) when sent bytes stay unacknowledged. Linux names.
-_TCP_OPTIONS = {
+TCP_OPTIONS = {
     "TCP_NODELAY": 1,
     "TCP_KEEPIDLE": 60,
     "TCP_KEEPINTVL": 10,
@@ -80,16 +80,16 @@ class Connection:
         try:
             self._socket = socket.create_connection((host, port), timeout)
         except OSError as error:
-            raise ServerUnavailable(self.server, _reason(error)) from error
+            raise ServerUnavailable(self.server, cause(error)) from error
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for name, value in _TCP_OPTIONS.items():
+            for name, value in TCP_OPTIONS.items():
                 if hasattr(socket, name):
                     self._socket.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
             if ssl_context is not None:
                 self._socket = ssl_context.wrap_socket(self._socket, server_hostname=host)
         except OSError as error:
-            raise self._lost(_reason(error)) from error
+            raise self._lost(cause(error)) from error
         self._socket_timeout: float | None = timeout
 
     def send(self, data: bytes) -> None:
@@ -98,7 +98,7 @@ class Connection:
         try:
             self._socket.sendall(data)
         except OSError as error:
-            raise self._lost(_reason(error)) from error
+            raise self._lost(cause(error)) from error
 
     def receive(self, timeout: float | None) -> tuple[Packet, list[bytes]] | None:
         """Return the next packet, or None when none was complete after `timeout` seconds.
@@ -135,7 +135,7 @@ class Connection:
         except socket.timeout:  # its own class until Python 3.10, TimeoutError since
             return None
         except OSError as error:
-            raise self._lost(_reason(error)) from error
+            raise self._lost(cause(error)) from error
         if not data:
             raise self._lost("the connection was closed by the peer")
         return data
@@ -177,7 +177,7 @@ class Connection:
             try:
                 self._socket.settimeout(timeout)
             except OSError as error:
-                raise self._lost(_reason(error)) from error
+                raise self._lost(cause(error)) from error
             self._socket_timeout = timeout
 
     def _lost(self, reason: str) -> ServerUnavailable:
@@ -187,7 +187,7 @@ class Connection:
         return ServerUnavailable(self.server, reason)
 
 
-def _reason(error: OSError) -> str:
+def cause(error: OSError) -> str:
     """The cause in words, without the [Errno N] that tells an operator nothing."""
     if isinstance(error, socket.timeout):
         return "timed out"

@@ -56,6 +56,13 @@ class JobException(GearmanError):
     """The function raised an exception in the worker (WORK_EXCEPTION); the message is its text."""
 
 
+class JobTimeLimit(GearmanError):
+    """Raised inside a worker's function that runs longer than the worker's job_timeout.
+
+    A function may catch it to tidy up, but must then raise it again or return soon.
+    """
+
+
 class JobTimeout(GearmanError):
     """The job was handed to a job server, but its answer did not come in time.
 

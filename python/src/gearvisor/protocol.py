@@ -100,7 +100,9 @@ ARGUMENTS[Packet.SUBMIT_JOB_SCHED] = 8
 _KINDS = {int(kind): (kind, count) for kind, count in ARGUMENTS.items()}
 
 
-def encode(kind: Packet, *arguments: bytes, response: bool = False) -> bytes:
+def encode(
+    kind: Packet, *arguments: bytes | bytearray | memoryview, response: bool = False
+) -> bytes:
     """Return the packet as bytes; `response` makes it one from the job server.
 
     The arguments are not checked: see check_function and check_unique.

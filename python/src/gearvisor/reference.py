@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 
 from .errors import JobFailed
-from .worker import Job
+from .jobs import Job
 
 MAX_SLEEP = 3600.0  # seconds
 

@@ -27,12 +27,17 @@ import random
 import select
 import signal
 import socket
+import sys
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Callable, Union
+from typing import TYPE_CHECKING, Any, Callable, Union
 
 from .connection import Connection, format_server, parse_server
-from .errors import GearmanError, JobFailed, ProtocolError, ServerUnavailable
+from .counters import PUBLISH_EVERY, Counters, Tally, remove_status_file, write_status_file
+from .deadlines import NEVER, Deadlines
+from .errors import GearmanError, ProtocolError, ServerUnavailable
+from .jobs import Job as Job  # which belongs to this module's interface
+from .jobs import completed, failed, is_async, log, log_fields
 from .protocol import Packet, check_client_id, check_function, encode
 
 if TYPE_CHECKING:
@@ -46,52 +51,10 @@ STOP_TIMEOUT = 3.0  # seconds to wait for a job server's last answer when stoppi
 RETRY_FIRST, RETRY_MOST = 0.1, 5.0  # seconds between attempts to connect, doubling
 MEMORY_CHECK = 0.25  # seconds between looks at the resident memory
 
-log = logging.getLogger("gearvisor.worker")
-
 _GRAB = encode(Packet.GRAB_JOB_UNIQ)
 _PRE_SLEEP = encode(Packet.PRE_SLEEP)
 
-Function = Callable[["Job"], Union[bytes, str, None]]
-
-
-class Job:
-    """A job as its function sees it.
-
-    function, handle, unique: its names. data: the payload.
-    """
-
-    __slots__ = ("_connection", "_handle", "data", "function", "handle", "unique")
-
-    def __init__(
-        self, connection: Connection, handle: bytes, function: bytes, unique: bytes, data: bytes
-    ) -> None:
-        self.function = function.decode(errors="replace")
-        self.handle = handle.decode(errors="replace")
-        self.unique = unique.decode(errors="replace")
-        self.data = data
-        self._handle = handle
-        self._connection: Connection | None = connection
-
-    def send_data(self, data: bytes) -> None:
-        """Send a part of the result, or news, to the client at once (WORK_DATA).
-
-        Like the other send methods, raises ServerUnavailable when the connection is lost; then
-        the job is being done again elsewhere and its result here will be dropped.
-        """
-        self._send(Packet.WORK_DATA, data)
-
-    def send_warning(self, data: bytes) -> None:
-        """Send a warning to the client (WORK_WARNING)."""
-        self._send(Packet.WORK_WARNING, data)
-
-    def send_status(self, numerator: int, denominator: int) -> None:
-        """Say how much of the job is done (WORK_STATUS)."""
-        self._send(Packet.WORK_STATUS, b"%d" % numerator, b"%d" % denominator)
-
-    def _send(self, kind: Packet, *arguments: bytes) -> None:
-        if self._connection is None:
-            raise RuntimeError(f"job {self.handle} is over; its function has returned")
-        self._connection.send(encode(kind, self._handle, *arguments))
+Function = Callable[[Job], Union[bytes, str, None]]
 
 
 class _Server:
@@ -117,8 +80,14 @@ class Worker:
     max_jobs, max_seconds, max_rss (MiB): run() returns once one of them is reached, so that the
     process can be replaced; each is lowered by a random share of up to `splay` (0 to 1), so that
     a fleet does not do it all at once.
+    job_timeout: seconds after which JobTimeLimit is raised in a function; the client gets it as
+    an exception. A function that does not end within deadlines.GRACE seconds of it is ended with
+    its process. stop_timeout: seconds the running job has left after stop(), before the process
+    leaves without it. Both use SIGALRM, so run() must then be in the main thread.
+    status_file: where run() keeps the counters as JSON for monitors, see Counters.snapshot();
+    raises OSError when it cannot be written at the start.
 
-    done and failed count the jobs since the Worker was made.
+    counters: the jobs done and failed since the Worker was made.
     """
 
     def __init__(
@@ -131,6 +100,9 @@ class Worker:
         max_seconds: float | None = None,
         max_rss: float | None = None,
         splay: float = 0.1,
+        job_timeout: float | None = None,
+        stop_timeout: float | None = None,
+        status_file: str | None = None,
     ) -> None:
         if not servers or isinstance(servers, str):
             raise ValueError(f'servers {servers!r} is not a list of at least one "host:port"')
@@ -138,6 +110,8 @@ class Worker:
             ("max_jobs", max_jobs),
             ("max_seconds", max_seconds),
             ("max_rss", max_rss),
+            ("job_timeout", job_timeout),
+            ("stop_timeout", stop_timeout),
         ):
             if limit is not None and not limit > 0:
                 raise ValueError(f"{name} {limit!r} is not above 0")
@@ -146,8 +120,7 @@ class Worker:
         if client_id is None:
             client_id = f"gearvisor-{socket.gethostname()}-{os.getpid()}"
         self.client_id = client_id
-        self.done = 0
-        self.failed = 0
+        self.counters = Counters(client_id)
         self._hello = [encode(Packet.SET_CLIENT_ID, check_client_id(client_id))]
         self._servers = [_Server(*address) for address in dict.fromkeys(map(parse_server, servers))]
         random.shuffle(self._servers)  # so that a fleet does not favour the first one
@@ -159,6 +132,13 @@ class Worker:
             for limit in (max_jobs, max_seconds, max_rss)
         )
         self._memory_check_at = 0.0
+        self._deadlines = None
+        if job_timeout is not None or stop_timeout is not None:
+            self._deadlines = Deadlines(job_timeout, stop_timeout)
+        self._status_file = status_file
+        self._publish_at = NEVER
+        self._publishes = True
+        self._pid = os.getpid()
         self._stopping = False
         # A byte sent here ends the sleep of run(), also from a signal handler or a thread.
         self._alarm, self._wakeup = socket.socketpair()
@@ -174,12 +154,17 @@ class Worker:
         encoded = check_function(name)
         if encoded in self._functions:
             raise ValueError(f"function {name!r} is registered already")
+        if is_async(function):
+            raise ValueError(f"function {name!r} is async; serve it with gearvisor.aio.Worker")
         self._functions[encoded] = function
+        self.counters.functions[encoded] = Tally()
         self._hello.append(encode(Packet.CAN_DO, encoded))
 
     def stop(self) -> None:
         """Make run() return after the running job. Safe in threads and signal handlers."""
         self._stopping = True
+        if self._deadlines is not None:
+            self._deadlines.stop()
         try:
             self._wakeup.send(b"\0")
         except OSError:
@@ -195,6 +180,12 @@ class Worker:
         if handle_signals:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._on_signal)
+        self._pid = os.getpid()
+        if self._deadlines is not None:
+            self._deadlines.install()
+        if self._status_file is not None:
+            write_status_file(self._status_file, self._snapshot())
+            self._publish_at = 0.0
         self._max_time = time.monotonic() + self._max_seconds
         try:
             while not self._stopping:
@@ -210,22 +201,46 @@ class Worker:
                 if self._limited:
                     self._check_limits()
         finally:
+            if self._deadlines is not None:
+                self._deadlines.remove()
             for server in self._servers:
                 if server.connection is not None:
                     server.connection.finish(STOP_TIMEOUT)
                     server.connection = None
+            if self._status_file is not None:
+                remove_status_file(self._status_file)
             self._alarm.close()
             self._wakeup.close()
-            log.info("stopped: %d jobs done, %d failed", self.done, self.failed)
+            total = self.counters.total
+            log.info("stopped: %d jobs done, %d failed", total.done, total.failed)
 
-    def _on_signal(self, number: int, _frame: object) -> None:
+    def _on_signal(self, _number: int, _frame: object) -> None:
+        # The kernel ends the process at the second one, even in C code of a function.
         for each in (signal.SIGTERM, signal.SIGINT):
             signal.signal(each, signal.SIG_DFL)
         self.stop()
 
+    def _snapshot(self) -> dict[str, Any]:
+        return self.counters.snapshot({each.name: each.answered for each in self._servers})
+
+    def _publish(self, now: float) -> None:
+        """Write the status file, if it is time to."""
+        if now < self._publish_at or self._status_file is None:
+            return
+        try:
+            write_status_file(self._status_file, self._snapshot())
+        except OSError as error:
+            if self._publishes:
+                log.warning("cannot write the status file, trying on: %s", error)
+            self._publishes = False
+        else:
+            self._publishes = True
+        self._publish_at = now + PUBLISH_EVERY
+
     def _check_limits(self) -> None:
         now = time.monotonic()
-        if self.done + self.failed >= self._max_jobs:
+        total = self.counters.total
+        if total.done + total.failed >= self._max_jobs:
             reason = "the most jobs"
         elif now >= self._max_time:
             reason = "the most seconds"
@@ -250,6 +265,8 @@ class Worker:
             started = time.monotonic()
             if started < server.retry_at or self._stopping:
                 continue
+            if self._deadlines is not None:
+                self._deadlines.rest()
             alone = all(other.connection is None for other in self._servers)
             try:
                 server.connection = Connection(
@@ -274,7 +291,7 @@ class Worker:
         if server.connection is not None:
             server.connection.close()
             server.connection = None
-        server.awake = False
+        server.awake = server.answered = False
         if server.unconfirmed is not None:
             log.warning(
                 "%s went away before it took the result of job %s; it may run again",
@@ -292,6 +309,9 @@ class Worker:
         """Wait for a NOOP, for a second at most, then ask all job servers again."""
         timeout = POLL
         now = time.monotonic()
+        self._publish(now)
+        if self._deadlines is not None:
+            self._deadlines.rest()
         for server in self._servers:
             if server.connection is None:
                 timeout = min(timeout, server.retry_at - now)
@@ -378,6 +398,8 @@ class Worker:
                     return arguments or None
                 if kind != Packet.NOOP:  # which was on its way when we asked
                     self._unexpected(server, kind, arguments)
+            if packet is None and self._deadlines is not None:
+                self._deadlines.rest()
             asked = asked or time.monotonic()  # not read when the answer comes at once
             limit = STOP_TIMEOUT if self._stopping else ANSWER_TIMEOUT
             if time.monotonic() - asked > limit:
@@ -402,34 +424,49 @@ class Worker:
     ) -> bytes:
         """Do a job and return its one final packet."""
         job = Job(connection, handle, name, unique, data)
-        try:
-            function = self._functions.get(name)
-            if function is None:
-                raise LookupError(f"this worker has no function {job.function!r}")
-            result = function(job)
-            if result is None:
-                result = b""
-            elif isinstance(result, str):
-                result = result.encode()
-            elif not isinstance(result, (bytes, bytearray, memoryview)):
-                raise TypeError(
-                    f"function {job.function!r} returned {type(result).__name__},"
-                    " not bytes, str or None"
-                )
-            final = encode(Packet.WORK_COMPLETE, handle, result)
-        except JobFailed as error:
-            self.failed += 1
-            log.warning("job %s of %s failed: %s", job.handle, job.function, error)
+        function = self._functions.get(name)
+        if function is None:
+            log.error("job %s is for %s, which this worker has not", job.handle, job.function)
             return encode(Packet.WORK_FAIL, handle)
+        deadlines = self._deadlines
+        started = time.monotonic()
+        failure: BaseException | None = None
+        final = b""
+        try:
+            if deadlines is None:
+                result = function(job)
+            else:
+                deadlines.start_job(started)
+                try:
+                    result = function(job)
+                finally:
+                    deadlines.end_job()
+            final = completed(job, handle, result)
         except (Exception, SystemExit) as error:  # exit() in a function must not end the worker
-            self.failed += 1
-            log.exception("job %s of %s raised", job.handle, job.function)
-            text = f"{type(error).__name__}: {error}"
-            return encode(Packet.WORK_EXCEPTION, handle, text.encode(errors="replace"))
-        finally:
-            job._connection = None
-        self.done += 1
+            failure = error
+            if deadlines is not None:
+                deadlines.end_job()  # the alarm may have come before it took effect above
+        job.over()
+        if os.getpid() != self._pid:
+            _leave_as_child(failure)
+        now = time.monotonic()
+        self.counters.add(name, now - started, failure is not None)
+        if failure is not None:
+            final = failed(job, handle, failure, now - started)
+        elif log.isEnabledFor(logging.DEBUG):
+            fields = log_fields(job, now - started, "done")
+            log.debug("job %s of %s done", job.handle, job.function, extra=fields)
+        if now >= self._publish_at:
+            self._publish(now)
         return final
+
+
+def _leave_as_child(failure: BaseException | None) -> None:
+    """End a process that a function forked: the job, and the connection, are its parent's."""
+    code = failure.code if isinstance(failure, SystemExit) else failure
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 def _resident() -> float:

@@ -77,13 +77,19 @@ class JobServer:
             self.process = None
             shutil.rmtree(self.folder)
 
+    def admin(self):
+        return Admin(self.address)
+
+    def connections(self):
+        with self.admin() as admin:
+            return admin.workers()
+
     def status(self, function):
-        with Admin(self.address) as admin:
+        with self.admin() as admin:
             return admin.status().get(function, (0, 0, 0))
 
     def worker_ids(self, function):
-        with Admin(self.address) as admin:
-            return [each.client_id for each in admin.workers() if function in each.functions]
+        return [each.client_id for each in self.connections() if function in each.functions]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -80,7 +80,7 @@ def test_a_function_that_fails_ends_its_job_not_the_worker(
         submit(shared_server, "f")
     assert submit(shared_server, "fine").data == b"fine"
     worker = running.stop()
-    assert (worker.done, worker.failed) == (1, 1)
+    assert (worker.counters.total.done, worker.counters.total.failed) == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_max_jobs_leaves_the_rest_to_others(job_server):
     worker = Worker([job_server.address], max_jobs=3, splay=0)
     worker.register("f", lambda job: None)
     worker.run()
-    assert (worker.done, worker.failed) == (3, 0)
+    assert (worker.counters.total.done, worker.counters.total.failed) == (3, 0)
     assert job_server.status("f")[:2] == (2, 0)
 
 
@@ -142,7 +142,7 @@ def test_max_rss_ends_the_worker_after_the_job_that_grew(job_server):
     time.sleep(worker_module.MEMORY_CHECK)
     submit(job_server, "grow", background=True)
     thread.join(10)
-    assert not thread.is_alive() and worker.done == 2
+    assert not thread.is_alive() and worker.counters.total.done == 2
 
 
 def test_splay_lowers_limits_each_time_differently():
@@ -283,7 +283,7 @@ def test_a_restart_while_busy_drops_the_old_result(wait_until, job_server, serve
     wait_until(lambda: done == [b"new"], "the new server's job")
     wait_until(lambda: job_server.status("f")[:2] == (0, 0), "its result arrives")
     assert job_server.worker_ids("f") == ["busy"]
-    assert running.stop().done == 2
+    assert running.stop().counters.total.done == 2
     messages = [record.getMessage() for record in caplog.records]
     assert [each for each in messages if "before it took the result of job H:" in each]
     assert not [each for each in messages if "JOB_NOT_FOUND" in each]

@@ -1,0 +1,106 @@
+# Copyright: Gearvisor contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A job as its function sees it, and its end on the wire and in the log."""
+
+from __future__ import annotations
+
+import logging
+from typing import Protocol
+
+from .errors import JobFailed, JobTimeLimit
+from .protocol import Packet, encode
+
+log = logging.getLogger("gearvisor.worker")
+
+
+class Sender(Protocol):
+    """A connection, as far as a job needs it."""
+
+    def send(self, data: bytes) -> None:
+        """Send all of data; raises ServerUnavailable."""
+
+
+class Job:
+    """A job as its function sees it.
+
+    function, handle, unique: its names. data: the payload.
+    """
+
+    __slots__ = ("_handle", "_sender", "data", "function", "handle", "unique")
+
+    def __init__(
+        self, sender: Sender, handle: bytes, function: bytes, unique: bytes, data: bytes
+    ) -> None:
+        self.function = function.decode(errors="replace")
+        self.handle = handle.decode(errors="replace")
+        self.unique = unique.decode(errors="replace")
+        self.data = data
+        self._handle = handle
+        self._sender: Sender | None = sender
+
+    def send_data(self, data: bytes) -> None:
+        """Send a part of the result, or news, to the client at once (WORK_DATA).
+
+        Like the other send methods, raises ServerUnavailable when the connection is lost; then
+        the job is being done again elsewhere and its result here will be dropped.
+        """
+        self._send(Packet.WORK_DATA, data)
+
+    def send_warning(self, data: bytes) -> None:
+        """Send a warning to the client (WORK_WARNING)."""
+        self._send(Packet.WORK_WARNING, data)
+
+    def send_status(self, numerator: int, denominator: int) -> None:
+        """Say how much of the job is done (WORK_STATUS)."""
+        self._send(Packet.WORK_STATUS, b"%d" % numerator, b"%d" % denominator)
+
+    def _send(self, kind: Packet, *arguments: bytes) -> None:
+        if self._sender is None:
+            raise RuntimeError(f"job {self.handle} is over; its function has returned")
+        self._sender.send(encode(kind, self._handle, *arguments))
+
+    def over(self) -> None:
+        """Let nothing more be sent: to be called before the job's final packet goes."""
+        self._sender = None
+
+
+def is_async(function: object) -> bool:
+    """Whether it was defined with `async def`, found without importing inspect."""
+    code = getattr(function, "__code__", None)
+    return bool(getattr(code, "co_flags", 0) & 0x80)  # CO_COROUTINE
+
+
+def completed(job: Job, handle: bytes, returned: object) -> bytes:
+    """The final packet for what a function returned; raises TypeError if that is no result."""
+    if returned is None:
+        returned = b""
+    elif isinstance(returned, str):
+        returned = returned.encode()
+    elif not isinstance(returned, (bytes, bytearray, memoryview)):
+        raise TypeError(
+            f"function {job.function!r} returned {type(returned).__name__}, not bytes, str or None"
+        )
+    return encode(Packet.WORK_COMPLETE, handle, returned)
+
+
+def failed(job: Job, handle: bytes, error: BaseException, seconds: float) -> bytes:
+    """Log a failure; return the final packet that tells it to the client."""
+    if isinstance(error, JobFailed):
+        fields = log_fields(job, seconds, "failed")
+        log.warning("job %s of %s failed: %s", job.handle, job.function, error, extra=fields)
+        return encode(Packet.WORK_FAIL, handle)
+    fields = log_fields(job, seconds, "timeout" if isinstance(error, JobTimeLimit) else "exception")
+    log.error("job %s of %s raised", job.handle, job.function, exc_info=error, extra=fields)
+    text = f"{type(error).__name__}: {error}"
+    return encode(Packet.WORK_EXCEPTION, handle, text.encode(errors="replace"))
+
+
+def log_fields(job: Job, seconds: float, outcome: str) -> dict[str, object]:
+    """What a log line about a job carries besides its text: logs.JOB_FIELDS."""
+    return {
+        "function": job.function,
+        "handle": job.handle,
+        "seconds": round(seconds, 6),
+        "outcome": outcome,
+    }
