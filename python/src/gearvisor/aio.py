@@ -36,7 +36,14 @@ from .errors import (
 )
 from .jobs import Job, completed, failed, is_async, log, log_fields
 from .protocol import Decoder, Packet, check_client_id, check_function, encode
-from .worker import ANSWER_TIMEOUT, CONNECT_TIMEOUT, POLL, RETRY_FIRST, RETRY_MOST
+from .worker import (
+    ANSWER_TIMEOUT,
+    ANSWER_TIMEOUT_BUSY,
+    CONNECT_TIMEOUT,
+    POLL,
+    RETRY_FIRST,
+    RETRY_MOST,
+)
 
 if TYPE_CHECKING:
     import ssl
@@ -448,6 +455,7 @@ class Worker:
                 with self._interruptible():
                     stream = await _Stream.open(host, port, self._ssl_context, CONNECT_TIMEOUT)
                 stream.send(b"".join(self._hello))
+                await self._greet(stream)
                 while not self._stopping:
                     with self._interruptible():
                         await turn.acquire()
@@ -474,13 +482,12 @@ class Worker:
     async def _serve_one(self, stream: _Stream) -> bool:
         """Ask for a job and do it; return whether there was one."""
         stream.send(encode(Packet.GRAB_JOB_UNIQ))
+        patience = ANSWER_TIMEOUT if len(self._servers) == 1 else ANSWER_TIMEOUT_BUSY
         while True:
             try:
-                kind, arguments = await asyncio.wait_for(stream.receive(), ANSWER_TIMEOUT)
+                kind, arguments = await asyncio.wait_for(stream.receive(), patience)
             except asyncio.TimeoutError:
-                raise ServerUnavailable(
-                    stream.server, f"no answer for {ANSWER_TIMEOUT:g} s"
-                ) from None
+                raise ServerUnavailable(stream.server, f"no answer for {patience:g} s") from None
             if kind == Packet.NO_JOB:
                 return False
             if kind == Packet.JOB_ASSIGN_UNIQ:
@@ -496,14 +503,26 @@ class Worker:
             try:
                 packet = await asyncio.wait_for(stream.receive(), POLL)
             except asyncio.TimeoutError:
-                return
+                return await self._greet(stream)
+        self._other(stream, *packet)
+
+    async def _greet(self, stream: _Stream) -> None:
+        """Wait for a sign of life before the lane is held up by a question."""
+        stream.send(encode(Packet.ECHO_REQ, b"gearvisor"))
+        with self._interruptible():
+            try:
+                packet = await asyncio.wait_for(stream.receive(), ANSWER_TIMEOUT)
+            except asyncio.TimeoutError:
+                raise ServerUnavailable(
+                    stream.server, f"no answer for {ANSWER_TIMEOUT:g} s"
+                ) from None
         self._other(stream, *packet)
 
     def _other(self, stream: _Stream, kind: Packet, arguments: list[bytes]) -> None:
         if kind == Packet.ERROR:
             text = b" ".join(arguments).decode(errors="replace")
             log.warning("%s replied with an error: %s", stream.server, text)
-        elif kind != Packet.NOOP:
+        elif kind not in (Packet.NOOP, Packet.ECHO_RES):
             raise ProtocolError(f"{stream.server}: a worker does not expect {kind.name}")
 
     async def _perform(

@@ -221,6 +221,7 @@ def _parser() -> argparse.ArgumentParser:
     drain.add_argument(
         "--timeout", type=_seconds, metavar="S", help="seconds to wait (default: no limit)"
     )
+    drain.add_argument("--json", action="store_true", help="print what is left as a JSON object")
     return parser
 
 
@@ -500,23 +501,27 @@ def _drain(arguments: argparse.Namespace) -> int:
     servers, context = _servers(arguments), _ssl_context(arguments)
     deadline = None if arguments.timeout is None else time.monotonic() + arguments.timeout
     while True:
-        left = []
+        left: list[dict[str, Any]] = []
         for server in servers:
             with Admin(server, ssl_context=context) as admin:
                 for name, status in admin.status().items():
                     if arguments.functions and name not in arguments.functions:
                         continue
                     if status.queued or status.running:
-                        left.append(
-                            f"{name} on {admin.server} has {status.queued} waiting and"
-                            f" {status.running} running"
-                        )
+                        left.append({"server": admin.server, "function": name, **status._asdict()})
+        late = deadline is not None and time.monotonic() >= deadline
+        if arguments.json and (late or not left):
+            _print_json({"left": left})
         if not left:
             return OK
-        if deadline is not None and time.monotonic() >= deadline:
+        if late:
+            texts = [
+                "{function} on {server} has {queued} waiting and {running} running".format(**each)
+                for each in left
+            ]
             return _say(
                 TIMEOUT,
-                f"--timeout {arguments.timeout:g}: {'; '.join(left)}. Wait longer, or see with"
+                f"--timeout {arguments.timeout:g}: {'; '.join(texts)}. Wait longer, or see with"
                 " `gearvisor status` whether workers serve it",
             )
         pause = DRAIN_POLL

@@ -13,6 +13,8 @@ Facts the design rests on:
   came from or nowhere.
 - gearmand 1.1 does not wake sleeping workers for jobs that become due (SUBMIT_JOB_EPOCH): so a
   sleeping worker asks again each second.
+- Who has asked a job server for a job must wait for its answer before it asks another. So that one
+  that hangs does not hold up the others, it has to answer an ECHO_REQ first, while nobody waits.
 - gearmand answers a second final packet with an ERROR that can arrive at any time: so there is
   exactly one, and an ERROR is logged wherever it comes.
 - A timeout given to the job server (CAN_DO_TIMEOUT) makes gearmand 1.1 queue the job again
@@ -47,12 +49,14 @@ POLL = 1.0  # seconds a worker sleeps at most before it asks for a job unbidden
 CONNECT_TIMEOUT = 3.0  # seconds, while no other job server is connected
 CONNECT_TIMEOUT_BUSY = 0.5  # seconds, while one is
 ANSWER_TIMEOUT = 30.0  # seconds without an answer after which a job server counts as hung
+ANSWER_TIMEOUT_BUSY = 5.0  # seconds, for the one asked for a job while another is connected
 STOP_TIMEOUT = 3.0  # seconds to wait for a job server's last answer when stopping
 RETRY_FIRST, RETRY_MOST = 0.1, 5.0  # seconds between attempts to connect, doubling
 MEMORY_CHECK = 0.25  # seconds between looks at the resident memory
 
 _GRAB = encode(Packet.GRAB_JOB_UNIQ)
 _PRE_SLEEP = encode(Packet.PRE_SLEEP)
+_ECHO = encode(Packet.ECHO_REQ, b"gearvisor")
 
 Function = Callable[[Job], Union[bytes, str, None]]
 
@@ -67,6 +71,7 @@ class _Server:
         self.connection: Connection | None = None
         self.awake = False  # it may have a job for us; false after NO_JOB
         self.answered = False  # on this connection
+        self.echo_at = NEVER  # when the ECHO_REQ was sent that it has not answered yet
         self.up: bool | None = None  # as last logged
         self.unconfirmed: bytes | None = None  # handle of the job whose result was sent last
         self.retry_at = 0.0  # on the monotonic clock
@@ -275,7 +280,7 @@ class Worker:
                     CONNECT_TIMEOUT if alone else CONNECT_TIMEOUT_BUSY,
                     self._ssl_context,
                 )
-                server.connection.send(b"".join(self._hello))
+                server.connection.send(b"".join([*self._hello, _ECHO]))
             except ServerUnavailable as error:
                 self._lost(server, error)
                 if not alone:
@@ -283,8 +288,7 @@ class Worker:
                     # servers wait meanwhile: so for them it is 5 % of the time at most.
                     server.retry_at += 20 * (time.monotonic() - started)
             else:
-                server.awake = True
-                server.answered = False
+                server.echo_at = started
 
     def _lost(self, server: _Server, error: GearmanError) -> None:
         """Note that a job server is away; its jobs here are void."""
@@ -292,6 +296,7 @@ class Worker:
             server.connection.close()
             server.connection = None
         server.awake = server.answered = False
+        server.echo_at = NEVER
         if server.unconfirmed is not None:
             log.warning(
                 "%s went away before it took the result of job %s; it may run again",
@@ -306,7 +311,7 @@ class Worker:
         server.retry_pause = min(2 * server.retry_pause, RETRY_MOST)
 
     def _sleep(self) -> None:
-        """Wait for a NOOP, for a second at most, then ask all job servers again."""
+        """Wait for a NOOP, for a second at most, then ask all job servers for a sign of life."""
         timeout = POLL
         now = time.monotonic()
         self._publish(now)
@@ -317,9 +322,20 @@ class Worker:
                 timeout = min(timeout, server.retry_at - now)
         if self._limited:
             timeout = min(timeout, self._max_time - now)
-        if not self._listen(max(0.0, timeout)):
-            for server in self._servers:
-                server.awake = server.connection is not None
+        if self._listen(max(0.0, timeout)):
+            return
+        now = time.monotonic()
+        for server in self._servers:
+            if server.connection is None:
+                continue
+            try:
+                if server.echo_at == NEVER:
+                    server.echo_at = now
+                    server.connection.send(_ECHO)
+                elif now - server.echo_at > ANSWER_TIMEOUT:
+                    raise _no_answer(server, ANSWER_TIMEOUT)
+            except ServerUnavailable as error:
+                self._lost(server, error)
 
     def _listen(self, timeout: float) -> bool:
         """Read what the sleeping job servers send; return whether one is awake or lost now."""
@@ -339,8 +355,7 @@ class Worker:
             try:
                 packet = connection.receive(0)
                 if packet is not None:
-                    if packet[0] != Packet.NOOP:
-                        self._unexpected(server, *packet)
+                    self._noted(server, *packet)
                     # After an ERROR too: what follows it may have been read along with it, and
                     # asking for a job takes it in.
                     server.awake = changed = True
@@ -396,14 +411,22 @@ class Worker:
                     if not server.answered:
                         self._answered(server)
                     return arguments or None
-                if kind != Packet.NOOP:  # which was on its way when we asked
-                    self._unexpected(server, kind, arguments)
+                self._noted(server, kind, arguments)
             if packet is None and self._deadlines is not None:
                 self._deadlines.rest()
             asked = asked or time.monotonic()  # not read when the answer comes at once
-            limit = STOP_TIMEOUT if self._stopping else ANSWER_TIMEOUT
+            limit = self._patience(server)
             if time.monotonic() - asked > limit:
-                raise ServerUnavailable(server.name, f"no answer for {limit:g} s")
+                raise _no_answer(server, limit)
+
+    def _patience(self, server: _Server) -> float:
+        """Seconds to wait for the answer of a job server that was asked for a job."""
+        if self._stopping:
+            return STOP_TIMEOUT
+        others = (other for other in self._servers if other is not server)
+        if any(other.connection is not None for other in others):
+            return ANSWER_TIMEOUT_BUSY
+        return ANSWER_TIMEOUT
 
     def _answered(self, server: _Server) -> None:
         """Note that a job server really is there: something else may have taken the connection."""
@@ -413,11 +436,15 @@ class Worker:
             log.info("serving %s as %s", server.name, self.client_id)
             server.up = True
 
-    def _unexpected(self, server: _Server, kind: Packet, arguments: list[bytes]) -> None:
-        text = b" ".join(arguments).decode(errors="replace")
-        if kind != Packet.ERROR:
+    def _noted(self, server: _Server, kind: Packet, arguments: list[bytes]) -> None:
+        """Take what a job server may send at any time."""
+        if kind == Packet.ECHO_RES:
+            server.echo_at = NEVER
+        elif kind == Packet.ERROR:
+            text = b" ".join(arguments).decode(errors="replace")
+            log.warning("%s replied with an error: %s", server.name, text)
+        elif kind != Packet.NOOP:
             raise ProtocolError(f"{server.name}: a worker does not expect {kind.name}")
-        log.warning("%s replied with an error: %s", server.name, text)
 
     def _perform(
         self, connection: Connection, handle: bytes, name: bytes, unique: bytes, data: bytes
@@ -459,6 +486,10 @@ class Worker:
         if now >= self._publish_at:
             self._publish(now)
         return final
+
+
+def _no_answer(server: _Server, seconds: float) -> ServerUnavailable:
+    return ServerUnavailable(server.name, f"no answer for {seconds:g} s")
 
 
 def _leave_as_child(failure: BaseException | None) -> None:

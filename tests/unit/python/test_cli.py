@@ -194,6 +194,16 @@ def test_drain_gives_up_and_says_what_is_left(run, job_server):
     assert f"--timeout 0.2: stuck on {job_server.address} has 1 waiting and 0 running" in errors
 
 
+def test_drain_json_tells_what_is_left(run, job_server):
+    assert json.loads(run("drain", "--json", "--server", job_server.address)[1]) == {"left": []}
+    with Client([job_server.address]) as client:
+        client.submit("stuck", background=True)
+    code, output, _ = run("drain", "--json", "--timeout", "0.2", "--server", job_server.address)
+    left = {"server": job_server.address, "function": "stuck", "queued": 1, "running": 0,
+            "workers": 0}  # fmt: skip
+    assert (code, json.loads(output)) == (4, {"left": [left]})
+
+
 @pytest.mark.parametrize(
     ("spec", "served"),
     [
