@@ -16,7 +16,7 @@ from .protocol import DEFAULT_PORT, Decoder, Packet
 if TYPE_CHECKING:  # ssl is slow to import, and only the caller who makes a context needs it
     import ssl
 
-_READ = 65536  # bytes a read
+_READ, _READ_MOST = 2**16, 2**18  # bytes a read; the second within a long packet
 
 # A peer that vanished without a word is noticed after about 90 s: keepalive probes find it when
 # the connection is idle, TCP_USER_TIMEOUT (ms) when sent bytes stay unacknowledged. Linux names.
@@ -112,7 +112,7 @@ class Connection:
                 return packet
             deadline = None if timeout is None else time.monotonic() + timeout
             while True:
-                data = self.read(timeout)
+                data = self.read(timeout, min(self._decoder.wanted, _READ_MOST))
                 if data is not None:
                     self._decoder.feed(data)
                     packet = self._decoder.next_packet()
@@ -126,12 +126,15 @@ class Connection:
             self.close()
             raise ProtocolError(f"{self.server}: {error}") from None
 
-    def read(self, timeout: float | None) -> bytes | None:
-        """Return some bytes past the packets, or None when none came for `timeout` seconds."""
+    def read(self, timeout: float | None, wanted: int = 0) -> bytes | None:
+        """Return some bytes past the packets, or None when none came for `timeout` seconds.
+
+        wanted: how many are known to be on their way.
+        """
         # A timeout of 0 would mean a non-blocking socket, which TLS reports in its own way.
         self._set_timeout(timeout if timeout is None else max(timeout, 0.001))
         try:
-            data = self._socket.recv(_READ)
+            data = self._socket.recv(max(_READ, wanted))
         except socket.timeout:  # its own class until Python 3.10, TimeoutError since
             return None
         except OSError as error:

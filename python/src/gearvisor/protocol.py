@@ -151,16 +151,33 @@ class Decoder:
         end = 12 + size
         if len(buffer) < end:
             return None
-        body = bytes(buffer[12:end])
-        del buffer[:end]
         if not count:
             if size:
                 raise ProtocolError(f"{kind.name} with {size} bytes of arguments, not none")
+            del buffer[:end]
             return kind, []
-        arguments = body.split(b"\0", count - 1)
-        if len(arguments) != count:
-            raise ProtocolError(f"{kind.name} with {len(arguments)} of its {count} arguments")
+        arguments = []
+        start = 12
+        with memoryview(buffer) as view:  # each argument is copied once, however long
+            for _ in range(count - 1):
+                stop = buffer.find(0, start, end)
+                if stop < 0:
+                    raise ProtocolError(
+                        f"{kind.name} with {len(arguments) + 1} of its {count} arguments"
+                    )
+                arguments.append(bytes(view[start:stop]))
+                start = stop + 1
+            arguments.append(bytes(view[start:end]))
+        del buffer[:end]
         return kind, arguments
+
+    @property
+    def wanted(self) -> int:
+        """Bytes missing from the packet that has begun, as far as they are known; else 0."""
+        buffer = self._buffer
+        if len(buffer) < 12:
+            return 0
+        return max(0, 12 + int.from_bytes(buffer[8:12], "big") - len(buffer))
 
     def __iter__(self) -> Iterator[tuple[Packet, list[bytes]]]:
         while True:
