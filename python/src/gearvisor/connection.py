@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import select
 import socket
+import struct
 import time
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:  # ssl is slow to import, and only the caller who makes a cont
     import ssl
 
 _READ, _READ_MOST = 2**16, 2**18  # bytes a read; the second within a long packet
+
+# struct timeval, where it is two C longs: on all 64-bit Linux systems.
+_TIMEVAL = struct.Struct("@ll")
+_HAS_TIMEVAL = _TIMEVAL.size == 16
 
 # A peer that vanished without a word is noticed after about 90 s: keepalive probes find it when
 # the connection is idle, TCP_USER_TIMEOUT (ms) when sent bytes stay unacknowledged. Linux names.
@@ -91,12 +96,20 @@ class Connection:
         except OSError as error:
             raise self._lost(cause(error)) from error
         self._socket_timeout: float | None = timeout
+        # The kernel keeps the time by itself: Python's way is a poll() before each recv() and
+        # send(). TLS needs that, since one read of it can be several of the socket.
+        self._kernel_timeout = ssl_context is None and _HAS_TIMEVAL
+        if self._kernel_timeout:
+            self._socket.settimeout(None)
+            self._socket_timeout = None
 
     def send(self, data: bytes) -> None:
         """Send all of data."""
         self._set_timeout(self.timeout)
         try:
             self._socket.sendall(data)
+        except BlockingIOError as error:  # how the kernel's timeout shows
+            raise self._lost("timed out") from error
         except OSError as error:
             raise self._lost(cause(error)) from error
 
@@ -131,11 +144,15 @@ class Connection:
 
         wanted: how many are known to be on their way.
         """
-        # A timeout of 0 would mean a non-blocking socket, which TLS reports in its own way.
-        self._set_timeout(timeout if timeout is None else max(timeout, 0.001))
+        flags = 0
+        if self._kernel_timeout and timeout == 0:
+            flags = socket.MSG_DONTWAIT
+        else:
+            # To Python 0 is a non-blocking socket, which TLS reports in its own way.
+            self._set_timeout(timeout if timeout is None else max(timeout, 0.001))
         try:
-            data = self._socket.recv(max(_READ, wanted))
-        except socket.timeout:  # its own class until Python 3.10, TimeoutError since
+            data = self._socket.recv(max(_READ, wanted), flags)
+        except (socket.timeout, BlockingIOError):  # the first is TimeoutError since Python 3.10
             return None
         except OSError as error:
             raise self._lost(cause(error)) from error
@@ -176,12 +193,19 @@ class Connection:
         self.close()
 
     def _set_timeout(self, timeout: float | None) -> None:
-        if timeout != self._socket_timeout:  # each change is a system call
-            try:
+        if timeout == self._socket_timeout:  # each change is a system call
+            return
+        try:
+            if self._kernel_timeout:
+                seconds = 0.0 if timeout is None else timeout  # to the kernel 0 is for ever
+                timeval = _TIMEVAL.pack(int(seconds), int(seconds % 1 * 1e6))
+                for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+                    self._socket.setsockopt(socket.SOL_SOCKET, option, timeval)
+            else:
                 self._socket.settimeout(timeout)
-            except OSError as error:
-                raise self._lost(cause(error)) from error
-            self._socket_timeout = timeout
+        except OSError as error:
+            raise self._lost(cause(error)) from error
+        self._socket_timeout = timeout
 
     def _lost(self, reason: str) -> ServerUnavailable:
         if self.closed:

@@ -22,22 +22,35 @@ class Sender(Protocol):
 
 
 class Job:
-    """A job as its function sees it.
+    """A job as its function sees it. data: the payload."""
 
-    function, handle, unique: its names. data: the payload.
-    """
-
-    __slots__ = ("_handle", "_sender", "data", "function", "handle", "unique")
+    __slots__ = ("_function", "_handle", "_sender", "_unique", "data")
 
     def __init__(
         self, sender: Sender, handle: bytes, function: bytes, unique: bytes, data: bytes
     ) -> None:
-        self.function = function.decode(errors="replace")
-        self.handle = handle.decode(errors="replace")
-        self.unique = unique.decode(errors="replace")
         self.data = data
+        self._function = function
         self._handle = handle
+        self._unique = unique
         self._sender: Sender | None = sender
+
+    # As text only where it is asked for: most functions need none of them.
+
+    @property
+    def function(self) -> str:
+        """The name it was submitted to."""
+        return self._function.decode(errors="replace")
+
+    @property
+    def handle(self) -> str:
+        """The job server's name for it."""
+        return self._handle.decode(errors="replace")
+
+    @property
+    def unique(self) -> str:
+        """Its unique id."""
+        return self._unique.decode(errors="replace")
 
     def send_data(self, data: bytes) -> None:
         """Send a part of the result, or news, to the client at once (WORK_DATA).

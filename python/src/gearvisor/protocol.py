@@ -156,7 +156,7 @@ class Decoder:
                 raise ProtocolError(f"{kind.name} with {size} bytes of arguments, not none")
             del buffer[:end]
             return kind, []
-        arguments = []
+        arguments: list[bytes] = []
         start = 12
         with memoryview(buffer) as view:  # each argument is copied once, however long
             for _ in range(count - 1):
