@@ -125,7 +125,7 @@ class Connection:
                 return packet
             deadline = None if timeout is None else time.monotonic() + timeout
             while True:
-                data = self.read(timeout, min(self._decoder.wanted, _READ_MOST))
+                data = self.read(timeout, self._decoder.missing)
                 if data is not None:
                     self._decoder.feed(data)
                     packet = self._decoder.next_packet()
@@ -139,10 +139,10 @@ class Connection:
             self.close()
             raise ProtocolError(f"{self.server}: {error}") from None
 
-    def read(self, timeout: float | None, wanted: int = 0) -> bytes | None:
+    def read(self, timeout: float | None, missing: int = 0) -> bytes | None:
         """Return some bytes past the packets, or None when none came for `timeout` seconds.
 
-        wanted: how many are known to be on their way.
+        missing: how many are known to be on their way.
         """
         flags = 0
         if self._kernel_timeout and timeout == 0:
@@ -150,8 +150,9 @@ class Connection:
         else:
             # To Python 0 is a non-blocking socket, which TLS reports in its own way.
             self._set_timeout(timeout if timeout is None else max(timeout, 0.001))
+        size = _READ if missing < _READ else min(missing, _READ_MOST)
         try:
-            data = self._socket.recv(max(_READ, wanted), flags)
+            data = self._socket.recv(size, flags)
         except (socket.timeout, BlockingIOError):  # the first is TimeoutError since Python 3.10
             return None
         except OSError as error:

@@ -29,22 +29,31 @@ class Tally:
 
 
 class Counters:
-    """The tallies of a worker: `total`, and one for each of its functions."""
+    """The tallies of a worker, one for each of its functions."""
 
     def __init__(self, client_id: str) -> None:
         self.client_id = client_id
         self.started = time.time()
-        self.total = Tally()
         self.functions: dict[bytes, Tally] = {}
+
+    @property
+    def total(self) -> Tally:
+        """The tallies of all functions together, as they are now."""
+        total = Tally()
+        for tally in self.functions.values():
+            total.done += tally.done
+            total.failed += tally.failed
+            total.seconds += tally.seconds
+        return total
 
     def add(self, function: bytes, seconds: float, failed: bool) -> None:
         """Count a job that is over."""
-        for tally in (self.total, self.functions[function]):
-            if failed:
-                tally.failed += 1
-            else:
-                tally.done += 1
-            tally.seconds += seconds
+        tally = self.functions[function]
+        if failed:
+            tally.failed += 1
+        else:
+            tally.done += 1
+        tally.seconds += seconds
 
     def snapshot(self, servers: Mapping[str, bool]) -> dict[str, Any]:
         """All of it as the status file has it; times are seconds since the epoch.

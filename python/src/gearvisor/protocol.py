@@ -117,12 +117,15 @@ class Decoder:
     `magic` is the direction to accept: RESPONSE (what a client or worker reads) or REQUEST.
     A packet whose body is over `max_packet` bytes is refused as soon as its header is read, so
     a Decoder never holds more than that and one read. Iterate over it, or call next_packet.
+
+    missing: bytes known to be on their way, of a packet that has begun, after next_packet.
     """
 
     def __init__(self, magic: bytes = RESPONSE, max_packet: int = MAX_PACKET) -> None:
         self._magic = magic
         self._max_packet = max_packet
         self._buffer = bytearray()
+        self.missing = 0
 
     def feed(self, data: bytes) -> None:
         """Add bytes as they came from the peer."""
@@ -149,35 +152,20 @@ class Decoder:
                 f"{kind.name} of {size} bytes, over the limit of {self._max_packet} bytes"
             )
         end = 12 + size
-        if len(buffer) < end:
+        self.missing = end - len(buffer)
+        if self.missing > 0:
             return None
+        self.missing = 0
+        body = bytes(buffer[12:end])
+        del buffer[:end]
         if not count:
             if size:
                 raise ProtocolError(f"{kind.name} with {size} bytes of arguments, not none")
-            del buffer[:end]
             return kind, []
-        arguments: list[bytes] = []
-        start = 12
-        with memoryview(buffer) as view:  # each argument is copied once, however long
-            for _ in range(count - 1):
-                stop = buffer.find(0, start, end)
-                if stop < 0:
-                    raise ProtocolError(
-                        f"{kind.name} with {len(arguments) + 1} of its {count} arguments"
-                    )
-                arguments.append(bytes(view[start:stop]))
-                start = stop + 1
-            arguments.append(bytes(view[start:end]))
-        del buffer[:end]
+        arguments = body.split(b"\0", count - 1)
+        if len(arguments) != count:
+            raise ProtocolError(f"{kind.name} with {len(arguments)} of its {count} arguments")
         return kind, arguments
-
-    @property
-    def wanted(self) -> int:
-        """Bytes missing from the packet that has begun, as far as they are known; else 0."""
-        buffer = self._buffer
-        if len(buffer) < 12:
-            return 0
-        return max(0, 12 + int.from_bytes(buffer[8:12], "big") - len(buffer))
 
     def __iter__(self) -> Iterator[tuple[Packet, list[bytes]]]:
         while True:
