@@ -9,14 +9,11 @@ docs/benchmarks.md tells what is measured and why. The figures go to benchmarks/
 
 import argparse
 import collections
-import datetime
 import json
 import os
-import platform
 import re
 import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,11 +22,10 @@ from pathlib import Path
 import ansible_collections
 import converge_report
 import jinja2
+from lab import HERE, ROOT, Lab, circumstances, numbers, say
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
 PLAYBOOKS = HERE / "converge"
-CONTAINER = "gearvisor-bench-bookworm"
+HOST = "bookworm"
 # Slept for, in seconds, by the first worker; each of the others sleeps one longer, which tells them
 # apart. A sleeping process is the cheapest worker there is.
 FIRST_SLEEP = 1000000
@@ -77,96 +73,31 @@ sys.exit(status)
 """
 
 
-def say(text):
-    print(f"==> {text}", flush=True)
-
-
 class Host:
     """The container that all is measured on."""
 
     def __init__(self, scratch):
-        self.scratch = Path(scratch)
-        self.variables = {}
+        self.lab = Lab(scratch, PLAYBOOKS / "inventory.yml")
 
     def create(self):
-        self.destroy()
-        for playbook in ("create", "prepare"):
-            self._lab(playbook)
-        self.shell(
-            "export DEBIAN_FRONTEND=noninteractive; apt-get -qq update && "
-            "apt-get -qq install --no-install-recommends openssh-server >/dev/null 2>&1"
-        )
-        key = self.scratch / "key"
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
-        self.shell(
-            "mkdir -p -m 700 /root/.ssh && cat >/root/.ssh/authorized_keys",
-            key.with_suffix(".pub").read_text(),
-        )
-        # As most hosts are reached. It is also several times faster than podman's connection, which
-        # would make those who need many round trips look worse than they are.
-        networks = json.loads(self._podman("inspect", CONTAINER))[0]["NetworkSettings"]["Networks"]
-        self.variables = {
-            "ansible_connection": "ssh",
-            "ansible_host": next(iter(networks.values()))["IPAddress"],
-            "ansible_ssh_private_key_file": str(key),
-            "ansible_ssh_common_args": "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null "
-            "-o LogLevel=ERROR",
-        }
+        self.lab.create([HOST])
         self.shell(
             "cat >/usr/local/bin/measured-python && chmod 755 /usr/local/bin/measured-python",
             MEASURED_PYTHON,
         )
 
     def destroy(self):
-        self._lab("destroy")
-
-    def _lab(self, playbook):
-        self._ansible(ROOT / "molecule/shared" / f"{playbook}.yml")
-
-    def _ansible(self, playbook, *arguments):
-        done = subprocess.run(
-            [
-                "ansible-playbook",
-                f"--inventory={ROOT / 'molecule/shared/inventory.yml'}",
-                f"--inventory={PLAYBOOKS / 'inventory.yml'}",
-                *arguments,
-                playbook,
-            ],
-            cwd=ROOT,
-            env={
-                **os.environ,
-                "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-                "ANSIBLE_NOCOLOR": "1",
-                "MOLECULE_SCENARIO_NAME": "bench",
-            },
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode != 0:
-            raise SystemExit(f"{playbook} failed:\n{done.stdout}{done.stderr}")
-        return done.stdout
+        self.lab.destroy()
 
     def play(self, playbook, **variables):
         """Return (wall time of ansible-playbook in seconds, number of changed tasks, its output)."""
-        path = self.scratch / "variables.json"
-        path.write_text(json.dumps({**self.variables, **variables}))
-        started = time.perf_counter()
-        output = self._ansible(playbook, f"--extra-vars=@{path}")
-        seconds = time.perf_counter() - started
-        changed = int(re.search(r"changed=(\d+)", output.rpartition("PLAY RECAP")[2]).group(1))
-        return seconds, changed, output
-
-    @staticmethod
-    def _podman(*command, text=None):
-        return subprocess.run(
-            ["podman", *command], input=text, check=True, stdout=subprocess.PIPE, text=True
-        ).stdout
+        return self.lab.play(playbook, **variables)
 
     def shell(self, script, text=""):
-        return self._podman("exec", "--interactive", CONTAINER, "sh", "-c", script, text=text)
+        return self.lab.shell(HOST, script, text)
 
     def python(self, script, text=""):
-        return self._podman("exec", "--interactive", CONTAINER, "python3", "-c", script, text=text)
+        return self.lab.run(HOST, "python3", "-c", script, text=text)
 
     def workers(self):
         return {tuple(worker) for worker in json.loads(self.python(LIST_WORKERS))}
@@ -367,21 +298,12 @@ def many_processes(host, number):
 
 def versions(host):
     general = Path(next(iter(ansible_collections.__path__))) / "community/general/MANIFEST.json"
-    core = subprocess.run(["ansible", "--version"], capture_output=True, text=True).stdout
     return {
-        "ansible-core": re.search(r"core ([0-9.a-z]+)", core).group(1),
         "community.general": json.loads(general.read_text())["collection_info"]["version"],
-        "Python here": platform.python_version(),
         "Python on the host": host.shell("python3 --version").split()[1],
         "Debian on the host": host.shell("cat /etc/debian_version").strip(),
         "Supervisor": host.shell("supervisord --version").strip(),
-        "kernel": platform.release(),
-        "processors": os.cpu_count(),
     }
-
-
-def numbers(text):
-    return [int(number) for number in text.split(",")]
 
 
 def arguments():
@@ -412,19 +334,14 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     os.environ["ANSIBLE_CALLBACKS_ENABLED"] = "ansible.posix.profile_tasks"
     os.environ["PROFILE_TASKS_TASK_OUTPUT_LIMIT"] = "all"
-    result = {
-        "command": " ".join(["./run bench converge", *sys.argv[1:]]),
-        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        "sizes": options.sizes,
-        "load_before": os.getloadavg(),
-    }
+    result = {**circumstances("converge"), "sizes": options.sizes}
     with tempfile.TemporaryDirectory() as scratch:
         host = Host(scratch)
         try:
             say("Making the host")
             host.create()
             host.play(ROOT / "site.yml")
-            result["versions"] = versions(host)
+            result["versions"].update(versions(host))
             result["site"] = whole_site(host, options.rounds)
             converging = Converging(host, options.sizes)
             converging.ours(options.rounds)

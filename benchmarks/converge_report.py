@@ -9,6 +9,9 @@ import statistics
 import sys
 from pathlib import Path
 
+from report import curve, duration, line, origin, table, targets, text
+from report import svg as document
+
 VARIANTS = {
     "ours": "supervisor_programs",
     "usual": "template + supervisorctl",
@@ -27,22 +30,10 @@ def _by_case(result):
     return {(case["variant"], case["programs"], case["phase"]): case for case in result["converge"]}
 
 
-def _table(heading, rows):
-    yield "| " + " | ".join(heading) + " |"
-    yield "| --- |" + " ---: |" * (len(heading) - 1)
-    for row in rows:
-        yield "| " + " | ".join(row) + " |"
-    yield ""
-
-
-def _seconds(value):
-    return f"{value:.2f} s" if value < 10 else f"{value:.1f} s"
-
-
 def _case(case, ours):
     if case is None:
         return "not measured"
-    text = _seconds(case["median"])
+    text = duration(case["median"])
     if case is not ours:
         text += f" ({case['median'] / ours['median']:.1f} x)"
     return text + (" *" if len(case["seconds"]) == 1 else "")
@@ -58,23 +49,16 @@ def _lines(result):
     yield ""
     yield "<!-- Made by ./run bench converge; docs/benchmarks.md tells how to read it. -->"
     yield ""
-    yield (
-        f"`{result['command']}`, {result['date']}. "
-        + ", ".join(f"{name} {value}" for name, value in result["versions"].items())
-        + "."
-    )
-    load = f"{result['load_before'][0]:.1f} before and {result['load_after'][0]:.1f} after"
-    yield f"Load of the machine, one minute's: {load}."
-    yield ""
+    yield from origin(result)
     yield "Wall time of `ansible-playbook`, the median of several runs; with * one run. In brackets,"
-    yield f"times ours. An empty play (no facts, one ping) took {_seconds(result['empty']['median'])}."
+    yield f"times ours. An empty play (no facts, one ping) took {duration(result['empty']['median'])}."
     yield ""
     yield "![Nothing changed, by number of programs](converge.svg)"
     yield ""
     for phase, title in PHASES.items():
         yield f"## {title}"
         yield ""
-        yield from _table(
+        yield from table(
             ["programs", *VARIANTS.values()],
             (
                 [
@@ -91,7 +75,7 @@ def _lines(result):
     yield ""
     yield "Processes whose pid changed, the one that had to be replaced included."
     yield ""
-    yield from _table(
+    yield from table(
         ["programs", *VARIANTS.values()],
         (
             [
@@ -111,13 +95,13 @@ def _lines(result):
     yield "`supervisor_programs` alone. Memory is the largest resident size of the module or a child of"
     yield "it, on the host; processor time is theirs, too."
     yield ""
-    yield from _table(
+    yield from table(
         ["step", "processes", "wall time", "interrupted", "memory", "processor time"],
         (
             [
                 step["step"],
                 str(step["processes"]),
-                _seconds(step["seconds"]),
+                duration(step["seconds"]),
                 str(step["interrupted"]),
                 f"{step['memory_mib']} MiB",
                 f"{step['processor_seconds']} s",
@@ -128,17 +112,15 @@ def _lines(result):
     yield "## A whole site.yml with nothing to change"
     yield ""
     site = result["site"]
-    yield f"{_seconds(site['median']['site'])}; an empty play with facts on the same host took"
-    yield f"{_seconds(site['median']['empty'])}: {site['ratio']:.2f} times that. Round by round, one after the"
+    yield f"{duration(site['median']['site'])}; an empty play with facts on the same host took"
+    yield f"{duration(site['median']['empty'])}: {site['ratio']:.2f} times that. Round by round, one after the"
     yield f"other: {', '.join(f'{ratio:.2f}' for ratio in _site_ratios(site))} times. By task, from 0.01 s:"
     yield ""
-    yield from _table(
+    yield from table(
         ["task", "median"],
-        ([task, _seconds(spent)] for task, spent in site["tasks"].items() if spent >= 0.01),
+        ([task, duration(spent)] for task, spent in site["tasks"].items() if spent >= 0.01),
     )
-    yield "## Targets"
-    yield ""
-    yield from _table(["target", "measured", "met"], _targets(result, cases))
+    yield from targets(_targets(result, cases))
 
 
 def _site_ratios(site):
@@ -150,22 +132,19 @@ def _targets(result, cases):
     most, least = max(result["sizes"]), min(result["sizes"])
     ours = cases["ours", most, "unchanged"]["median"]
 
-    def row(target, value, met):
-        return [target, value, {True: "yes", False: "no", None: "-"}[met]]
-
     ratio = ours / cases["ours", least, "unchanged"]["median"]
-    text = f"Nothing changed, {most} programs: at most 1.5 times {least} program"
-    yield row(text, f"{ratio:.2f} times", ratio <= 1.5)
+    target = f"Nothing changed, {most} programs: at most 1.5 times {least} program"
+    yield target, f"{ratio:.2f} times", ratio <= 1.5
     usual = cases.get(("usual", most, "unchanged"))
     ratio = usual["median"] / ours if usual else None
-    text = f"Nothing changed, {most} programs: 50 times faster than the usual composition"
-    yield row(text, f"{ratio:.0f} times" if usual else "not measured", ratio and ratio >= 50)
+    target = f"Nothing changed, {most} programs: 50 times faster than the usual composition"
+    yield target, f"{ratio:.0f} times" if usual else "not measured", ratio and ratio >= 50
     interrupted = cases["ours", most, "one"]["interrupted"]
-    yield row(f"One of {most} changed: 1 interrupted", str(interrupted), interrupted == 1)
+    yield f"One of {most} changed: 1 interrupted", str(interrupted), interrupted == 1
     # The larger of two fair readings: the load may differ between rounds.
     site = result["site"]
     ratio = max(site["ratio"], statistics.median(_site_ratios(site)))
-    yield row("site.yml: at most 3 times an empty play", f"{ratio:.2f} times", ratio <= 3)
+    yield "site.yml: at most 3 times an empty play", f"{ratio:.2f} times", ratio <= 3
 
 
 # --- The plot ---------------------------------------------------------------------------
@@ -197,20 +176,8 @@ def svg(result):
         share = (math.log10(seconds) - low) / (high - low)
         return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
 
-    def text(where_x, where_y, content, more=""):
-        return f'<text x="{where_x:.0f}" y="{where_y:.0f}" {more}>{content}</text>'
-
-    def line(start, end, more):
-        (x1, y1), (x2, y2) = start, end
-        return f'<line x1="{x1:.0f}" y1="{y1:.0f}" x2="{x2:.0f}" y2="{y2:.0f}" {more}/>'
-
     end = WIDTH - RIGHT
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
-        'font-family="sans-serif" font-size="13">',
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
-        text(LEFT, 22, "Nothing changed: seconds over programs, both logarithmic"),
-    ]
+    parts = [text(LEFT, 22, "Nothing changed: seconds over programs, both logarithmic")]
     for power in range(low, high + 1):
         at = y(10**power)
         parts.append(line((LEFT, at), (end, at), 'stroke="#d0d7de"'))
@@ -225,16 +192,11 @@ def svg(result):
         if not points:
             continue
         colour = COLOURS[variant]
-        path = " ".join(f"{x(size):.0f},{y(seconds):.0f}" for size, seconds in points)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        for size, seconds in points:
-            parts.append(
-                f'<circle cx="{x(size):.0f}" cy="{y(seconds):.0f}" r="3.5" fill="{colour}"/>'
-            )
+        parts.extend(curve([(x(size), y(seconds)) for size, seconds in points], colour))
         size, seconds = points[-1]
         label = f"{VARIANTS[variant]}"
         parts.append(text(end + 8, y(seconds) + 1, label, f'fill="{colour}"'))
-    return "\n".join([*parts, "</svg>\n"])
+    return document(WIDTH, HEIGHT, parts)
 
 
 if __name__ == "__main__":

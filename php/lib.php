@@ -1,22 +1,17 @@
 <?php
-declare(strict_types=1);
 
 // Copyright: Gearvisor contributors
 // GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// What worker.php and client.php share. Everything is pure but for answers(), withoutServers(),
-// openSockets(), rssMib() and Log.
+declare(strict_types=1);
+
+// What the worker and the client share: command lines and job servers.
 
 namespace Gearvisor;
 
 /** The command line is wrong: the message names the option, the value and the way out. */
 final class UsageError extends \RuntimeException
-{
-}
-
-/** Thrown by a worker's function: the client is told that the job failed, without an exception. */
-final class JobFailed extends \RuntimeException
 {
 }
 
@@ -47,80 +42,6 @@ final class Server
     {
         return (str_contains($this->host, ':') ? "[$this->host]" : $this->host) . ":$this->port";
     }
-}
-
-/** Limits after which a worker leaves, to be started afresh; 0 means no limit. */
-final class Limits
-{
-    public function __construct(
-        public readonly int $jobs = 0,
-        public readonly float $seconds = 0,
-        public readonly float $rssMib = 0,
-    ) {
-    }
-
-    /** The same limits, lowered by a share of at most $splay, so that a fleet does not restart at once. */
-    public function splayed(float $splay, float $random): self
-    {
-        $share = 1 - $splay * $random;
-        return new self((int) ceil($this->jobs * $share), $this->seconds * $share, $this->rssMib * $share);
-    }
-
-    /** The limit that is reached, in words, or null. */
-    public function reached(int $jobs, float $seconds, float $rssMib): ?string
-    {
-        return match (true) {
-            $this->jobs > 0 && $jobs >= $this->jobs => "max-jobs $this->jobs",
-            $this->seconds > 0 && $seconds >= $this->seconds => sprintf('max-seconds %.0f', $this->seconds),
-            // Without a job behind it a worker has not grown: leaving would only start it over and over.
-            $this->rssMib > 0 && $jobs > 0 && $rssMib >= $this->rssMib => sprintf('max-rss %.0f MiB', $this->rssMib),
-            default => null,
-        };
-    }
-}
-
-/** Writes `2026-01-31T12:00:00+0000 INFO message` to stderr. */
-final class Log
-{
-    public const LEVELS = ['debug' => 0, 'info' => 1, 'warning' => 2, 'error' => 3];
-
-    public function __construct(private readonly string $level)
-    {
-    }
-
-    public function debug(string $message): void
-    {
-        $this->write('debug', $message);
-    }
-
-    public function info(string $message): void
-    {
-        $this->write('info', $message);
-    }
-
-    public function warning(string $message): void
-    {
-        $this->write('warning', $message);
-    }
-
-    public function error(string $message): void
-    {
-        $this->write('error', $message);
-    }
-
-    private function write(string $level, string $message): void
-    {
-        if (self::LEVELS[$level] >= self::LEVELS[$this->level]) {
-            fwrite(STDERR, logLine(time(), $level, $message));
-        }
-    }
-}
-
-/** One line whatever the message holds: payloads must not be able to forge log entries. */
-function logLine(int $time, string $level, string $message): string
-{
-    $text = preg_replace('/[\x00-\x1f\x7f]+/', ' ', $message);
-    return gmdate('Y-m-d\TH:i:sO', $time) . ' ' . strtoupper($level) . " $text\n";
 }
 
 /**
@@ -190,15 +111,6 @@ function choice(string $option, string $value, array $choices): string
     return $value;
 }
 
-/** A client id is one word in the `workers` reply of the server. */
-function clientId(string $value): string
-{
-    if (!preg_match('/^[^\s\x00-\x1f\x7f]{1,127}$/D', $value)) {
-        throw new UsageError("--client-id: '$value' is not an id: give 1 to 127 characters without blanks");
-    }
-    return $value;
-}
-
 /**
  * The servers given as options, else those of GEARVISOR_SERVERS, else the one on this host.
  *
@@ -217,19 +129,13 @@ function servers(array $given, string $environment): array
     return $servers;
 }
 
-/** Seconds to wait before try number $attempt + 1: up to 0.25, 0.5, 1, ... 5, of which a random part. */
-function backoff(int $attempt, float $random): float
-{
-    return min(5.0, 0.25 * 2 ** min($attempt, 10)) * (0.5 + 0.5 * $random);
-}
-
 /**
  * Does a job server answer? Connecting proves nothing where a local tunnel accepts for a server that
  * is down, so the server is asked for its version, in the text protocol of the same port.
  */
 function answers(Server $server, float $timeout): bool
 {
-    $socket = @stream_socket_client("tcp://$server", $errno, $error, $timeout);
+    $socket = @stream_socket_client("tcp://$server", timeout: $timeout);
     if ($socket === false) {
         return false;
     }
@@ -258,21 +164,4 @@ function withoutServers(string $class): object
             putenv("GEARMAN_SERVERS=$servers");
         }
     }
-}
-
-/** @return list<string> the identities of the sockets this process holds */
-function openSockets(): array
-{
-    $links = array_map(
-        static fn (string $fd): string => (string) @readlink("/proc/self/fd/$fd"),
-        @scandir('/proc/self/fd') ?: [],
-    );
-    return array_values(array_filter($links, static fn (string $link): bool => str_starts_with($link, 'socket:')));
-}
-
-/** Resident memory of this process: memory_get_usage() does not see what C libraries allocate. */
-function rssMib(): float
-{
-    preg_match('/^VmRSS:\s+(\d+)/m', (string) @file_get_contents('/proc/self/status'), $match);
-    return (int) ($match[1] ?? 0) / 1024;
 }

@@ -1,9 +1,10 @@
 <?php
-declare(strict_types=1);
 
 // Copyright: Gearvisor contributors
 // GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 // SPDX-License-Identifier: GPL-3.0-or-later
+
+declare(strict_types=1);
 
 // The functions worker.php serves unless told otherwise: enough to prove a fleet and to probe it.
 

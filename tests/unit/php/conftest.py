@@ -14,7 +14,11 @@ from php_harness import CLIENT, GEARMAND, JobServer, PhpWorker, run_php
 
 @pytest.fixture(scope="session", autouse=True)
 def programs():
-    for path, package in ((GEARMAND, "gearman-job-server"), ("php", "php-cli php-gearman")):
+    for path, package in (
+        (GEARMAND, "gearman-job-server"),
+        ("php", "php-cli php-gearman"),
+        ("phpunit", "phpunit"),
+    ):
         if shutil.which(path) is None:
             pytest.fail(
                 f"{path} is missing: ./run test installs what the tests need (here {package})"

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 import socket
 import struct
@@ -16,6 +17,8 @@ GEARMAND = "/usr/sbin/gearmand"
 PHP_FOLDER = pathlib.Path(__file__).resolve().parents[3] / "php"
 WORKER = str(PHP_FOLDER / "worker.php")
 CLIENT = str(PHP_FOLDER / "client.php")
+
+LEFT_JOB = 75  # the exit code of a worker that left in the middle of a job
 
 SUBMIT_JOB, JOB_CREATED, WORK_COMPLETE, WORK_FAIL = 7, 8, 13, 14
 
@@ -70,14 +73,22 @@ class JobServer:
     def connect(self):
         return socket.create_connection(("127.0.0.1", self.port), timeout=5)
 
+    def ask(self, command):
+        """The lines of the answer to an administrative command."""
+        with self.connect() as connection, connection.makefile("rwb") as stream:
+            stream.write(command + b"\r\n")
+            stream.flush()
+            return list(iter(lambda: stream.readline().decode(), ".\n"))
+
     def workers(self):
         """Client id -> functions, of the connections that serve any."""
-        with self.connect() as connection, connection.makefile("rwb") as stream:
-            stream.write(b"workers\r\n")
-            stream.flush()
-            lines = iter(lambda: stream.readline().decode(), ".\n")
-            rows = [line.split(" : ") for line in lines if " : " in line]
+        rows = [line.split(" : ") for line in self.ask(b"workers") if " : " in line]
         return {left.split()[2]: right.split() for left, right in rows}
+
+    def status(self):
+        """Function -> [jobs waiting or running, jobs running, workers]."""
+        rows = [line.split("\t") for line in self.ask(b"status")]
+        return {name: [int(number) for number in numbers] for name, *numbers in rows}
 
     def wait_for_worker(self, client_id, seconds=8.0):
         wait_until(
@@ -115,6 +126,10 @@ class PhpWorker:
 
     def log(self):
         return self.log_file.read_text()
+
+    def entries(self):
+        """The log of a worker with --log-format=json."""
+        return [json.loads(line) for line in self.log().splitlines()]
 
     def wait_for_log(self, text, seconds=5.0):
         wait_until(lambda: text in self.log(), seconds, f"{text!r} in the log")

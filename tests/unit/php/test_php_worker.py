@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""php/worker.php, php/client.php and php/lib.php, run by the real php against a real gearmand."""
+"""php/worker.php and php/client.php, run by the real php against a real gearmand."""
 
 from __future__ import annotations
 
@@ -13,9 +13,19 @@ import threading
 import time
 
 import pytest
-from php_harness import CLIENT, PHP_FOLDER, WORK_COMPLETE, WORK_FAIL, WORKER, run_php, wait_until
+from php_harness import (
+    CLIENT,
+    LEFT_JOB,
+    PHP_FOLDER,
+    WORK_COMPLETE,
+    WORK_FAIL,
+    WORKER,
+    run_php,
+    wait_until,
+)
 
 LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+0000 (DEBUG|INFO|WARNING|ERROR) .+")
+JSON_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 ALL_BYTES = bytes(range(256))
 
 FUNCTIONS = """<?php
@@ -32,51 +42,45 @@ return [
         return 'late';
     },
     'handle' => fn (string $data, GearmanJob $job): string => $job->handle(),
+    'sum' => Gearvisor\\json(fn (array $values): array => ['sum' => array_sum($values)]),
+    'fork' => function (string $data): string {
+        if (pcntl_fork() === 0) {
+            return 'from the child';
+        }
+        pcntl_wait($status);
+        return "child left with $status";
+    },
 ];
 """
 
-
-# The pure parts
-
-
-@pytest.mark.parametrize(
-    "expression, expected",
-    [
-        ("array_keys(servers([], ''))", ["127.0.0.1:4730"]),
-        ("array_keys(servers([], 'a:1, b'))", ["a:1", "b:4730"]),
-        ("array_keys(servers(['c:3', '[::1]:5,c:3'], 'a:1'))", ["c:3", "[::1]:5"]),
-        ("Server::parse('[::1]')->host", "::1"),
-        ("(new Limits())->reached(10 ** 6, 1e6, 1e6)", None),
-        ("(new Limits(jobs: 3))->reached(2, 0, 0)", None),
-        ("(new Limits(jobs: 3))->reached(3, 0, 0)", "max-jobs 3"),
-        ("(new Limits(seconds: 9))->reached(0, 9.1, 0)", "max-seconds 9"),
-        ("(new Limits(rssMib: 64))->reached(0, 0, 65)", None),
-        ("(new Limits(rssMib: 64))->reached(1, 0, 65)", "max-rss 64 MiB"),
-        (
-            "(new Limits(1000, 100, 10))->splayed(0.5, 0.5)",
-            {"jobs": 750, "seconds": 75, "rssMib": 7.5},
-        ),
-        ("(new Limits(3))->splayed(0.1, 1)", {"jobs": 3, "seconds": 0, "rssMib": 0}),
-        ("(new Limits())->splayed(1, 1)", {"jobs": 0, "seconds": 0, "rssMib": 0}),
-        (
-            "array_map(fn ($n) => backoff($n, 1), [0, 1, 2, 3, 4, 5, 999])",
-            [0.25, 0.5, 1, 2, 4, 5, 5],
-        ),
-        ("backoff(9, 0)", 2.5),
-        ("logLine(1769860800, 'info', \"a\\r\\nb\\0c\")", "2026-01-31T12:00:00+0000 INFO a b c\n"),
-        (
-            "parseArguments(['f', '--s', 'a', '--s=b=c', '--v=', '--x', '-', '--', '-d'], "
-            "['s' => 'list', 'v' => 'value', 'x' => 'flag'])",
-            [{"s": ["a", "b=c"], "v": "", "x": True}, ["f", "-", "-d"]],
-        ),
-        ("rssMib() > 5 && rssMib() < 500", True),
-    ],
-)
-def test_library(expression, expected):
-    code = f"namespace Gearvisor; require '{PHP_FOLDER}/lib.php'; echo json_encode({expression});"
-    done = run_php("-d", "display_errors=stderr", "-r", code)
-    assert done.stderr == b""
-    assert json.loads(done.stdout) == expected
+# What takes long: $data is a file that the first to take the job makes, so that the second answers.
+LONG = """<?php
+$first = fn (string $file): bool => @fopen($file, 'x') !== false;
+$pair = stream_socket_pair(STREAM_PF_UNIX, STREAM_SOCK_STREAM, 0);
+return [
+    'loop' => function (string $file): string { while (true); },
+    'sleep' => function (string $file): string { while (true) { sleep(60); } },
+    'select' => function (string $file) use ($pair): string {
+        [$read, $write, $except] = [[$pair[0]], null, null];
+        stream_select($read, $write, $except, 60);
+        return 'selected';
+    },
+    'stubborn' => function (string $file) use ($first): string {
+        $end = hrtime(true) + ($first($file) ? 60e9 : 0);
+        while (hrtime(true) < $end) {
+            try { usleep(1000000); } catch (Throwable) {}
+        }
+        return 'second';
+    },
+    'read' => function (string $file) use ($first, $pair): string {
+        if ($first($file)) {
+            usleep(500000);
+            fread($pair[0], 1);
+        }
+        return 'second';
+    },
+];
+"""
 
 
 # The command lines
@@ -94,6 +98,10 @@ def test_library(expression, expected):
         (WORKER, ["--max-jobs", "-1"], ["--max-jobs", "'-1'", "whole number"]),
         (WORKER, ["--max-rss", "64M"], ["--max-rss", "'64M'", "whole number"]),
         (WORKER, ["--splay", "1.5"], ["--splay", "'1.5'", "0 to 1"]),
+        (WORKER, ["--job-timeout", "1m"], ["--job-timeout", "'1m'", "number"]),
+        (WORKER, ["--stop-timeout", "-1"], ["--stop-timeout", "'-1'", "number"]),
+        (WORKER, ["--status-file", "/nowhere/s"], ["--status-file", "/nowhere/s", "directory"]),
+        (WORKER, ["--log-format", "xml"], ["--log-format", "xml", "text, json"]),
         (WORKER, ["--log-level", "loud"], ["--log-level", "loud", "warning"]),
         (WORKER, ["--client-id", "a b"], ["--client-id", "a b", "without blanks"]),
         (WORKER, ["--functions", "/nowhere.php"], ["--functions", "/nowhere.php", "path"]),
@@ -121,6 +129,7 @@ def test_wrong_usage(program, arguments, words):
         ("return [", ["cannot be loaded", "Unclosed '['"]),
         ("throw new Exception('no database');", ["cannot be loaded", "no database", ":1"]),
         ("echo '';", ["returns no array", "return ["]),
+        ("return [];", ["returns no array", "return ["]),
         ("return ['strrev'];", ["entry '0'", "'name' => function"]),
         ("return ['a' => 'no_such_function'];", ["entry 'a'", "'name' => function"]),
     ],
@@ -181,7 +190,7 @@ def test_exception(shared, client):
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr.decode() == "client.php: fail threw an exception: the \u00e4ther is out\n"
     assert client(shared[0], "reverse", "abc").stdout == b"cba"
-    assert "ERROR fail H:" in shared[1].log()
+    assert re.search("ERROR job H:.+ of fail raised RuntimeException: the", shared[1].log())
     assert shared[1].process.poll() is None
 
 
@@ -205,6 +214,9 @@ def test_own_functions(new_server, new_worker, client, tmp_path):
         ("nothing", "x", 0, "", ""),
         ("warn", "line", 0, "warned", ""),
         ("handle", "x", 0, "H:", ""),
+        ("sum", "[1, 2.5]", 0, '{"sum":3.5}', ""),
+        ("sum", "a:0:{}", 1, "", "the payload is not JSON: Syntax error"),
+        ("fork", "x", 0, "child left with 0", ""),
         ("reverse", "abc", 0, "cba", ""),
     ]:
         done = client(server, "--timeout", "5", function, data)
@@ -303,7 +315,181 @@ def test_second_signal_leaves_at_once(new_server, new_worker, client):
     time.sleep(0.3)
     assert worker.process.poll() is None
     worker.process.terminate()
-    assert worker.process.wait(timeout=1) == -signal.SIGTERM
+    assert worker.process.wait(timeout=1) == LEFT_JOB
+    assert re.search("leaves at once: SIGTERM, then SIGTERM.+ of sleep is left", worker.log())
+    # Nobody answered it.
+    assert server.status()["sleep"] == [1, 0, 0]
+
+
+def test_second_signal_when_idle(new_server, new_worker):
+    worker = new_worker([new_server()])
+    worker.process.terminate()
+    worker.process.terminate()
+    assert worker.process.wait(timeout=2) == 0
+
+
+# Deadlines
+
+
+@pytest.fixture
+def long_functions(tmp_path):
+    file = tmp_path / "long.php"
+    file.write_text(LONG)
+    return f"--functions={file}"
+
+
+def test_job_timeout(new_server, new_worker, client, long_functions):
+    server = new_server()
+    worker = new_worker([server], long_functions, "--job-timeout=0.3", "--log-format=json")
+    for function in ("loop", "sleep", "select"):
+        start = time.monotonic()
+        done = client(server, function, "x")
+        assert 0.3 <= time.monotonic() - start < 1, function
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert b"threw an exception: over the limit of 0.3 s\n" in done.stderr
+    entries = [entry for entry in worker.entries() if entry["level"] == "error"]
+    assert [entry["outcome"] for entry in entries] == ["timeout"] * 3
+    # Where it was, not where the time was found to be over.
+    assert all(re.search(r"/long\.php:\d+$", entry["where"]) for entry in entries)
+    # It stays, and the next job has its whole time.
+    assert worker.process.poll() is None
+
+
+def test_time_limits_of_functions_that_end_in_time(new_server, new_worker, client):
+    server = new_server()
+    worker = new_worker([server], "--job-timeout=1", "--stop-timeout=2")
+    for _number in range(2):
+        assert client(server, "sleep", "0.7").stdout == b"0.7"
+    timer = threading.Timer(0.3, worker.process.terminate)
+    timer.start()
+    assert client(server, "sleep", "0.7").stdout == b"0.7"
+    assert worker.process.wait(timeout=2) == 0
+    timer.join()
+
+
+def test_job_timeout_of_what_cannot_be_interrupted(
+    new_server, new_worker, client, long_functions, tmp_path
+):
+    """A function that catches everything, and one that sits in a C call."""
+    server = new_server()
+    functions = ("stubborn", "read")
+    workers = [
+        new_worker([server], long_functions, "--job-timeout=0.6", client_id=f"worker-{number}")
+        for number in range(len(functions))
+    ]
+    for function in functions:
+        client(server, "--background", function, str(tmp_path / function))
+    start = time.monotonic()
+    for worker in workers:
+        assert worker.process.wait(timeout=8) == LEFT_JOB
+        assert 5 < time.monotonic() - start < 8
+    log = "".join(worker.log() for worker in workers)
+    for function in functions:
+        words = "leaves at once: a job is 5 s past its limit of 0.6 s"
+        assert re.search(f"ERROR .+{words}.+ of {function} is left to another worker", log)
+        assert server.status()[function] == [1, 0, 0]
+    assert all(LOG_LINE.fullmatch(line) for line in log.splitlines())
+    # Another worker finishes them.
+    new_worker([server], long_functions)
+    wait_until(lambda: all(server.status()[name] == [0, 0, 1] for name in functions))
+
+
+@pytest.mark.parametrize("function", ["loop", "read"])
+def test_stop_timeout(new_server, new_worker, client, long_functions, tmp_path, function):
+    server = new_server()
+    status = tmp_path / "status"
+    worker = new_worker([server], long_functions, "--stop-timeout=0.5", f"--status-file={status}")
+    client(server, "--background", function, str(tmp_path / "first"))
+    wait_until(lambda: server.status()[function][1] == 1)
+    start = time.monotonic()
+    worker.process.terminate()
+    assert worker.process.wait(timeout=4) == LEFT_JOB
+    assert 0.5 <= time.monotonic() - start < 2
+    assert "leaves at once: its stop timeout of 0.5 s is over" in worker.log()
+    assert server.status()[function] == [1, 0, 0]
+    assert status.exists()  # only a clean exit removes it
+
+
+# What a monitor reads
+
+
+def test_status_file(new_server, new_worker, client, tmp_path):
+    up, down = new_server(), new_server(start=False)
+    path = tmp_path / "status.json"
+    before = time.time()
+    worker = new_worker([up, down], f"--status-file={path}")
+    wait_until(path.exists)
+    first = json.loads(path.read_text())
+    assert first["servers"] == {up.address: True, down.address: False}
+    client(up, "reverse", "abc")
+    client(up, "fail", "x")
+    up.submit("fail")
+    client(up, "sleep", "0.25")
+
+    def counted():
+        status = json.loads(path.read_text())
+        return status if status["done"] + status["failed"] == 4 else None
+
+    status = wait_until(counted)
+    assert (status["client_id"], status["pid"]) == ("worker-1", worker.process.pid)
+    assert before - 0.001 <= status["started"] < status["updated"] <= time.time()
+    assert (status["done"], status["failed"]) == (2, 2)
+    assert 0.25 <= status["seconds"] < 0.5
+    assert status["functions"]["fail"].items() >= {"done": 0, "failed": 2}.items()
+    assert status["functions"]["sleep"]["seconds"] >= 0.25
+    # Idle, it is renewed each second.
+    wait_until(lambda: json.loads(path.read_text())["updated"] > status["updated"], 2.5)
+    worker.process.terminate()
+    assert worker.process.wait(timeout=3) == 0
+    assert list(tmp_path.glob("status*")) == []
+
+
+def test_status_file_that_cannot_be_written_any_more(new_server, new_worker, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    worker = new_worker([new_server()], f"--status-file={folder}/status")
+    wait_until((folder / "status").exists)
+    (folder / "status").unlink()
+    folder.rmdir()
+    worker.wait_for_log("WARNING the status file cannot be written")
+    time.sleep(1.2)
+    folder.mkdir()
+    wait_until((folder / "status").exists, 2.5)
+    assert worker.log().count("status file") == 1
+
+
+def test_json_log(new_server, new_worker, client):
+    server = new_server()
+    worker = new_worker([server], "--log-format=json", "--log-level=debug")
+    client(server, "reverse", "abc")
+    server.submit("fail")
+    client(server, "fail", "two\nlines \u00e4")
+    entries = worker.entries()
+    assert all(JSON_TIME.fullmatch(entry["time"]) for entry in entries)
+    assert {entry["worker"] for entry in entries} == {"worker-1"}
+    jobs = [entry for entry in entries if "outcome" in entry]
+    assert [(job["level"], job["function"], job["outcome"]) for job in jobs] == [
+        ("debug", "reverse", "done"),
+        ("warning", "fail", "failed"),
+        ("error", "fail", "exception"),
+    ]
+    assert all(job["handle"].startswith("H:") and 0 < job["seconds"] < 1 for job in jobs)
+    assert "two\nlines \u00e4" in jobs[2]["message"]
+    assert re.search(r"/reference\.php:\d+$", jobs[2]["where"])
+
+
+def test_functions_of_a_directory(new_server, new_worker, client, tmp_path):
+    folder = tmp_path / "functions"
+    folder.mkdir()
+    (folder / "reverse.php").write_text("<?php return fn (string $data) => strrev($data);")
+    (folder / "more.php").write_text(
+        "<?php return ['upper' => fn (string $data) => strtoupper($data)];"
+    )
+    server = new_server()
+    new_worker([server], f"--functions={folder}")
+    assert set(server.workers()["worker-1"]) == {"reverse", "upper"}
+    assert client(server, "reverse", "abc").stdout == b"cba"
+    assert client(server, "upper", "abc").stdout == b"ABC"
 
 
 def test_signal_without_a_server(new_server, new_worker):

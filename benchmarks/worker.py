@@ -1,0 +1,379 @@
+#!/usr/bin/env python3
+# Copyright: Gearvisor contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""./run bench worker: how fast workers take jobs, and what they cost while idle.
+
+docs/benchmarks.md tells what is measured and why. The figures go to benchmarks/results.
+"""
+
+import argparse
+import collections
+import json
+import os
+import re
+import signal
+import socket
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import worker_report
+from lab import HERE, ROOT, circumstances, say
+
+WORKERS = HERE / "worker"
+PINNED = ("pygearman==0.2.6", "gear==0.16.0")
+
+SMALL = 10  # bytes
+SIZES = (SMALL, 1024, 100 * 1024, 1024 * 1024)
+FLEETS = (1, 2, 4, 8)  # workers at once
+QUEUED = 256 * 2**20  # bytes of payloads that gearmand is given at most; it holds them in memory
+TRIAL = 0.3  # seconds a trial must take to tell the rate of a worker
+LEAST = (
+    8  # jobs a worker in each sample: the first on a connection can be much faster than the rest
+)
+
+SUBMIT_JOB, JOB_CREATED, WORK_COMPLETE, SUBMIT_JOB_BG = 7, 8, 13, 18
+HEADER = struct.Struct(">4sII")
+
+
+class JobServer:
+    """gearmand on a port of its own, and a connection to its text protocol."""
+
+    def __init__(self):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.process = subprocess.Popen(
+            ["/usr/sbin/gearmand", "--listen=127.0.0.1", f"--port={self.port}", "--log-file=none"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        wait_for(self._connect, "gearmand")
+
+    def _connect(self):
+        try:
+            self._admin = socket.create_connection(("127.0.0.1", self.port))
+        except ConnectionRefusedError:
+            return False
+        self._lines = self._admin.makefile("r", newline="\n")
+        return True
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+
+    def _ask(self, command):
+        self._admin.sendall(command + b"\r\n")
+        return list(iter(self._lines.readline, ".\n"))
+
+    def registered(self):
+        """Return the ids of the workers that serve a function."""
+        rows = (line.rstrip().partition(" : ") for line in self._ask(b"workers"))
+        return {left.split()[2] for left, _colon, functions in rows if functions}
+
+    def idle(self):
+        """Tell whether no job waits or runs."""
+        return all(line.split("\t")[1] == "0" for line in self._ask(b"status"))
+
+
+class Client:
+    """As little of a client as there can be, the same for all workers."""
+
+    def __init__(self, port):
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=120)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._stream = self._socket.makefile("rb", buffering=2**16)
+
+    def _packet(self):
+        _magic, kind, size = HEADER.unpack(self._stream.read(HEADER.size))
+        return kind, self._stream.read(size)
+
+    def _submit(self, kind, payload, number=1):
+        body = b"echo\0\0" + payload
+        self._socket.sendall((HEADER.pack(b"\0REQ", kind, len(body)) + body) * number)
+        for _created in range(number):
+            created, _handle = self._packet()
+            if created != JOB_CREATED:
+                raise SystemExit(f"gearmand answered a job with packet {created}")
+
+    def queue(self, number, payload):
+        """Submit background jobs, many in one write."""
+        at_once = max(1, min(number, 2**16 // len(payload)))
+        while number:
+            at_once = min(at_once, number)
+            self._submit(SUBMIT_JOB_BG, payload, at_once)
+            number -= at_once
+
+    def start(self, payload):
+        """Submit a foreground job; finish() waits for its result."""
+        self._submit(SUBMIT_JOB, payload)
+
+    def finish(self, payload):
+        kind, answer = self._packet()
+        if kind != WORK_COMPLETE or answer.partition(b"\0")[2] != payload:
+            raise SystemExit(f"A worker answered with packet {kind} and {len(answer)} bytes")
+
+
+def wait_for(condition, what, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"{what} was not there in {seconds} s")
+        time.sleep(0.001)
+
+
+class Bench:
+    """One worker after the other against one job server, round by round."""
+
+    def __init__(self, server, commands, seconds):
+        self.server = server
+        self.commands = commands
+        self.seconds = seconds
+        self.client = Client(server.port)
+        self.jobs = {}
+        self.rates = collections.defaultdict(list)
+        self.latencies = collections.defaultdict(list)
+        self.starts = collections.defaultdict(list)
+
+    def try_out(self):
+        """Find out how many jobs take each worker about the same time, whatever the case."""
+        for name, size, fleet in self._cases(0):
+            with Fleet(self, name, fleet) as workers:
+                number = 2 * fleet
+                while (rate := self.rate(workers, number, size)) * TRIAL > number:
+                    if 4 * number * size > QUEUED:
+                        break
+                    number *= 4
+            most = min(int(rate * self.seconds), QUEUED // size)
+            self.jobs[name, size, fleet] = max(LEAST * fleet, most)
+
+    def round(self, number):
+        """Measure all cases once."""
+        for name, size, fleet in self._cases(number):
+            with Fleet(self, name, fleet) as workers:
+                if (size, fleet) == (SMALL, 1):
+                    self.starts[name].append(workers.at_rest())
+                    self.latencies[name].append(self.latency())
+                rate = self.rate(workers, self.jobs[name, size, fleet], size)
+                self.rates[name, size, fleet].append(rate)
+
+    def _cases(self, number):
+        """In each case the workers take turns, every round another one first."""
+        names = list(self.commands)
+        shift = number % len(names)
+        cases = [(size, 1) for size in SIZES] + [(SMALL, fleet) for fleet in FLEETS if fleet > 1]
+        for size, fleet in cases:
+            for name in names[shift:] + names[:shift]:
+                yield name, size, fleet
+
+    def rate(self, workers, number, size):
+        """Return the jobs done in a second, from a full queue to the answer of the last in it."""
+        payload = os.urandom(size)
+        workers.hold()
+        self.client.queue(number - 1, payload)
+        # It is taken last, for a queue is first in, first out.
+        self.client.start(payload)
+        started = time.perf_counter()
+        workers.go_on()
+        self.client.finish(payload)
+        seconds = time.perf_counter() - started
+        wait_for(self.server.idle, "The end of all jobs")
+        return number / seconds
+
+    def latency(self):
+        """Return the median and the 99th percentile of round trips one after the other, in seconds."""
+        payload = os.urandom(SMALL)
+        trips = []
+        end = time.perf_counter() + self.seconds
+        while len(trips) < LEAST or time.perf_counter() < end:
+            started = time.perf_counter()
+            self.client.start(payload)
+            self.client.finish(payload)
+            trips.append(time.perf_counter() - started)
+        percentiles = statistics.quantiles(trips, n=100, method="inclusive")
+        return {"p50": percentiles[49], "p99": percentiles[98], "trips": len(trips)}
+
+    def result(self):
+        return {
+            "workers": list(self.commands),
+            "rates": [
+                {
+                    "worker": name,
+                    "bytes": size,
+                    "at_once": fleet,
+                    "jobs": self.jobs[name, size, fleet],
+                    "per_second": summary(values),
+                }
+                for (name, size, fleet), values in self.rates.items()
+            ],
+            "latency": by_name(self.latencies),
+            "start": by_name(self.starts),
+        }
+
+
+class Fleet:
+    """Worker processes of one kind, registered with the job server."""
+
+    def __init__(self, bench, name, number):
+        self._server = bench.server
+        ids = {f"{name}-{index}" for index in range(number)}
+        started = time.perf_counter()
+        self._processes = [
+            subprocess.Popen(
+                [word.format(port=bench.server.port, id=each) for word in bench.commands[name]],
+                env=os.environ | {"PYTHONPATH": str(ROOT / "python/src")},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            for each in ids
+        ]
+        try:
+            wait_for(lambda: bench.server.registered() >= ids, f"{number} of {name}")
+        except BaseException:
+            self.__exit__()
+            raise
+        self.seconds = time.perf_counter() - started
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_exception):
+        for process in self._processes:
+            process.kill()
+            process.wait()
+        wait_for(lambda: not self._server.registered(), "The workers' end")
+
+    def hold(self):
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self):
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number):
+        for process in self._processes:
+            process.send_signal(number)
+
+    def at_rest(self):
+        """Return the time one took to register, and its memory before the first job, in KiB."""
+        time.sleep(0.2)
+        text = Path(f"/proc/{self._processes[0].pid}/smaps_rollup").read_text()
+        memory = dict(re.findall(r"^(Rss|Pss): +(\d+) kB$", text, re.MULTILINE))
+        return {"seconds": self.seconds, "rss": int(memory["Rss"]), "pss": int(memory["Pss"])}
+
+
+def by_name(samples):
+    """Return the summary of each figure in {name: [{figure: value}]}."""
+    return {
+        name: {figure: summary([sample[figure] for sample in each]) for figure in each[0]}
+        for name, each in samples.items()
+    }
+
+
+def summary(values):
+    return {
+        "median": statistics.median(values),
+        "least": min(values),
+        "most": max(values),
+        "samples": [round(value, 6) for value in values],
+    }
+
+
+def output(*command):
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def build(scratch):
+    """Build what is measured; return its commands by name, with {port} and {id}."""
+    subprocess.run(
+        ["gcc", "-O2", "-o", scratch / "c_worker", WORKERS / "c_worker.c", "-lgearman"], check=True
+    )
+    output(sys.executable, "-m", "venv", scratch / "venv")
+    output(scratch / "venv/bin/pip", "install", "-qq", "--disable-pip-version-check", *PINNED)
+    python = str(scratch / "venv/bin/python")
+    ours = [python, "-m", "gearvisor", "worker", "echo=gearvisor.reference:echo"]
+    php = ["php", str(ROOT / "php/worker.php"), f"--functions={WORKERS / 'functions.php'}"]
+    options = ["--server=127.0.0.1:{port}", "--client-id={id}"]
+    return {
+        "ours": ours + options,
+        "c": [str(scratch / "c_worker"), "{port}", "{id}"],
+        "php": php + options,
+        "pygearman": [python, str(WORKERS / "pygearman_worker.py"), "{port}", "{id}"],
+        "gear": [python, str(WORKERS / "gear_worker.py"), "{port}", "{id}"],
+    }
+
+
+def versions():
+    package = "${Version}"
+    return {
+        "gearmand": output("dpkg-query", "-Wf", package, "gearman-job-server"),
+        "libgearman": output("dpkg-query", "-Wf", package, "libgearman-dev"),
+        "PHP": output("php", "-r", "echo PHP_VERSION;"),
+        "PHP extension": output("php", "-r", "echo phpversion('gearman');"),
+        **dict(requirement.split("==") for requirement in PINNED),
+    }
+
+
+def whole(text):
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("give 1 or more")
+    return number
+
+
+def positive(text):
+    number = float(text)
+    if not 0 < number < 3600:
+        raise argparse.ArgumentTypeError("give a number of seconds above 0")
+    return number
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="./run bench worker", description=__doc__)
+    parser.add_argument("--rounds", type=whole, default=7, help="samples of each case (default 7)")
+    parser.add_argument(
+        "--seconds",
+        type=positive,
+        default=1.2,
+        help="about so long a sample takes (default 1.2: ten minutes in all)",
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=HERE / "results",
+        metavar="DIRECTORY",
+        help="where the figures go (default benchmarks/results)",
+    )
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    result = circumstances("worker")
+    result["versions"].update(versions())
+    with tempfile.TemporaryDirectory() as scratch:
+        commands = build(Path(scratch))
+        server = JobServer()
+        try:
+            bench = Bench(server, commands, options.seconds)
+            bench.try_out()
+            for number in range(options.rounds):
+                started = time.monotonic()
+                bench.round(number)
+                taken = time.monotonic() - started
+                say(f"round {number + 1} of {options.rounds}: {taken:.0f} s")
+        finally:
+            server.stop()
+    result |= bench.result()
+    result["load_after"] = os.getloadavg()
+    options.results.mkdir(parents=True, exist_ok=True)
+    (options.results / "worker.json").write_text(json.dumps(result, indent=2) + "\n")
+    worker_report.write(result, options.results)
+    print((options.results / "worker.md").read_text())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+<?php
+
+// Copyright: Gearvisor contributors
+// GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+declare(strict_types=1);
+
+namespace Gearvisor\Tests;
+
+use Gearvisor\Counters;
+use Gearvisor\Log;
+use Gearvisor\StatusFile;
+use Gearvisor\UsageError;
+use PHPUnit\Framework\Attributes\DataProvider;
+use PHPUnit\Framework\TestCase;
+
+use function Gearvisor\jsonLine;
+use function Gearvisor\textLine;
+
+require_once __DIR__ . '/../../../php/reports.php';
+
+final class ReportsTest extends TestCase
+{
+    private const TIME = 1769860800.5;
+
+    public function testTextLine(): void
+    {
+        self::assertSame('2026-01-31T12:00:00+0000 INFO a b c', textLine(self::TIME, 'info', "a\r\nb\0c"));
+    }
+
+    public function testJsonLine(): void
+    {
+        $line = jsonLine(self::TIME, 'error', "a\nb \xff", ['worker' => 'w/1', 'seconds' => 2.0]);
+        self::assertSame('{"time":"2026-01-31T12:00:00.500Z","level":"error","message":"a\nb \ufffd",'
+            . '"worker":"w/1","seconds":2.0}', $line);
+    }
+
+    /** @dataProvider formats */
+    #[DataProvider('formats')]
+    public function testFormat(string $format, string $start, string $end): void
+    {
+        $line = (new Log('info', $format, 'w'))->line(self::TIME, 'warning', 'm', ['handle' => 'H:1']);
+        self::assertStringStartsWith($start, $line);
+        self::assertStringEndsWith($end, $line);
+    }
+
+    /** @return list<array{string, string, string}> */
+    public static function formats(): array
+    {
+        return [
+            ['text', '2026-01-31T12:00:00+0000 WARNING', ' m'],
+            ['json', '{"time":"2026', '"message":"m","worker":"w","handle":"H:1"}'],
+        ];
+    }
+
+    public function testLevels(): void
+    {
+        $log = new Log('warning', 'text', 'w');
+        self::assertSame([false, false, true, true], array_map($log->shows(...), array_keys(Log::LEVELS)));
+    }
+
+    public function testCounters(): void
+    {
+        $counters = new Counters(['a', 'b']);
+        $counters->add('a', 'done', 0.25);
+        $counters->add('a', 'failed', 1.0000004);
+        $counters->add('b', 'done', 0.5);
+        self::assertSame(3, $counters->jobs);
+        self::assertSame([
+            'done' => 2, 'failed' => 1, 'seconds' => 1.75,
+            'functions' => [
+                'a' => ['done' => 1, 'failed' => 1, 'seconds' => 1.25],
+                'b' => ['done' => 1, 'failed' => 0, 'seconds' => 0.5],
+            ],
+        ], $counters->toArray());
+    }
+
+    public function testStatusFile(): void
+    {
+        $path = sys_get_temp_dir() . '/status-' . bin2hex(random_bytes(8));
+        $file = new StatusFile($path);
+        $file->check();
+        self::assertSame([], glob("$path*"), 'a check leaves nothing behind');
+        self::assertTrue($file->write(['done' => 1]));
+        self::assertSame("{\"done\":1}\n", file_get_contents($path));
+        self::assertSame([$path], glob("$path*"));
+        $file->remove();
+        self::assertSame([], glob("$path*"));
+        self::assertFalse((new StatusFile("$path/no/such"))->write([]));
+    }
+
+    /** @dataProvider unwritable */
+    #[DataProvider('unwritable')]
+    public function testUnwritable(string $path): void
+    {
+        $this->expectException(UsageError::class);
+        $this->expectExceptionMessage("--status-file: '$path' cannot be written");
+        (new StatusFile($path))->check();
+    }
+
+    /** @return list<array{string}> */
+    public static function unwritable(): array
+    {
+        return [[''], ['/nowhere/status'], [sys_get_temp_dir()]];
+    }
+}
