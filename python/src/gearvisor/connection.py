@@ -102,10 +102,12 @@ class Connection:
         if self._kernel_timeout:
             self._socket.settimeout(None)
             self._socket_timeout = None
+            self._set_option(socket.SO_SNDTIMEO, timeout)
 
     def send(self, data: bytes) -> None:
         """Send all of data."""
-        self._set_timeout(self.timeout)
+        if not self._kernel_timeout:
+            self._set_timeout(self.timeout)
         try:
             self._socket.sendall(data)
         except BlockingIOError as error:  # how the kernel's timeout shows
@@ -196,17 +198,21 @@ class Connection:
     def _set_timeout(self, timeout: float | None) -> None:
         if timeout == self._socket_timeout:  # each change is a system call
             return
-        try:
-            if self._kernel_timeout:
-                seconds = 0.0 if timeout is None else timeout  # to the kernel 0 is for ever
-                timeval = _TIMEVAL.pack(int(seconds), int(seconds % 1 * 1e6))
-                for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-                    self._socket.setsockopt(socket.SOL_SOCKET, option, timeval)
-            else:
+        if self._kernel_timeout:
+            self._set_option(socket.SO_RCVTIMEO, timeout or 0.0)  # to the kernel 0 is for ever
+        else:
+            try:
                 self._socket.settimeout(timeout)
+            except OSError as error:
+                raise self._lost(cause(error)) from error
+        self._socket_timeout = timeout
+
+    def _set_option(self, option: int, seconds: float) -> None:
+        timeval = _TIMEVAL.pack(int(seconds), int(seconds % 1 * 1e6))
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, option, timeval)
         except OSError as error:
             raise self._lost(cause(error)) from error
-        self._socket_timeout = timeout
 
     def _lost(self, reason: str) -> ServerUnavailable:
         if self.closed:

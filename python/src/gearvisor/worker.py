@@ -69,6 +69,7 @@ class _Server:
         self.port = port
         self.name = format_server(host, port)
         self.connection: Connection | None = None
+        self.number = -1  # the file descriptor of the connection, once it is watched
         self.awake = False  # it may have a job for us; false after NO_JOB
         self.answered = False  # on this connection
         self.echo_at = NEVER  # when the ECHO_REQ was sent that it has not answered yet
@@ -149,6 +150,9 @@ class Worker:
         self._alarm, self._wakeup = socket.socketpair()
         self._alarm.setblocking(False)
         self._wakeup.setblocking(False)
+        self._poll = select.poll()  # for the alarm and all connections
+        self._poll.register(self._alarm, select.POLLIN)
+        self._by_number: dict[int, _Server] = {}
 
     def register(self, name: str, function: Function) -> None:
         """Serve `function` under `name`; to be called before run().
@@ -289,12 +293,19 @@ class Worker:
                     server.retry_at += 20 * (time.monotonic() - started)
             else:
                 server.echo_at = started
+                server.number = server.connection.fileno()
+                self._poll.register(server.number, select.POLLIN)
+                self._by_number[server.number] = server
 
     def _lost(self, server: _Server, error: GearmanError) -> None:
         """Note that a job server is away; its jobs here are void."""
         if server.connection is not None:
             server.connection.close()
             server.connection = None
+        if server.number >= 0:
+            self._poll.unregister(server.number)
+            del self._by_number[server.number]
+            server.number = -1
         server.awake = server.answered = False
         server.echo_at = NEVER
         if server.unconfirmed is not None:
@@ -339,21 +350,16 @@ class Worker:
 
     def _listen(self, timeout: float) -> bool:
         """Read what the sleeping job servers send; return whether one is awake or lost now."""
-        poll = select.poll()
-        poll.register(self._alarm, select.POLLIN)
-        sleeping = {}
-        for server in self._servers:
-            if server.connection is not None and not server.awake:
-                sleeping[server.connection.fileno()] = server, server.connection
-                poll.register(server.connection, select.POLLIN)
         changed = False
-        for number, _event in poll.poll(timeout * 1000):
-            if number not in sleeping:
+        for number, _event in self._poll.poll(timeout * 1000):
+            server = self._by_number.get(number)
+            if server is None:
                 changed = True  # stop() was called
                 continue
-            server, connection = sleeping[number]
+            if server.awake or server.connection is None:
+                continue  # it is being served: who asked it for a job reads its answer
             try:
-                packet = connection.receive(0)
+                packet = server.connection.receive(0)
                 if packet is not None:
                     self._noted(server, *packet)
                     # After an ERROR too: what follows it may have been read along with it, and
