@@ -69,6 +69,21 @@ def programs(**options):
         ),
         ("gearman_job_server", {"port": 70000}, ["port", "70000", "65535"]),
         ("gearman_job_server", {"job_retries": 300}, ["job_retries", "300", "255"]),
+        (
+            "gearman_python_binding",
+            {"python": "/usr/local/bin/python3.13"},
+            ["python", "/usr/local/bin/python3.13", "Install it first", "/usr/bin/python3.11"],
+        ),
+        (
+            "gearman_python_binding",
+            {"requirements": ["-r /srv/nosuch.txt"]},
+            ["requirements", "/srv/nosuch.txt", "Deploy the file first"],
+        ),
+        (
+            "gearman_python_binding",
+            {"wheelhouse": "/srv/nosuch"},
+            ["wheelhouse", "/srv/nosuch", "pip download"],
+        ),
     ],
     ids=[
         "unknown option",
@@ -80,6 +95,9 @@ def programs(**options):
         "name with a slash",
         "port",
         "job_retries",
+        "interpreter",
+        "requirements file",
+        "wheelhouse",
     ],
 )
 def test_bad_value(lab, host, module, arguments, words):

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import email
+import hashlib
 import io
 import os
 import shutil
@@ -35,6 +36,34 @@ def test_the_wheel_is_the_same_bytes_from_any_order_of_files():
     name, wheel = _build.build(SOURCES)
     assert name == f"gearvisor-{__version__}-py3-none-any.whl"
     assert _build.build(dict(sorted(SOURCES.items(), reverse=True))) == (name, wheel)
+
+
+def test_the_wheel_is_the_same_bytes_at_any_time_and_under_any_umask(copy, tmp_path):
+    """As built by two people at different times: by processes of their own, from files of their own."""
+    wheels = []
+    for umask, time in (("022", 1_000_000_000), ("077", 2_000_000_000)):
+        for path in copy.rglob("*.py"):
+            path.chmod(0o666 & ~int(umask, 8))
+            os.utime(path, (time, time))
+        out = tmp_path / umask
+        out.mkdir()
+        build = f"import os; os.umask(0o{umask}); from gearvisor import _build"
+        subprocess.run(
+            [sys.executable, "-c", f"{build}; _build.build_wheel({str(out)!r})"],
+            check=True, cwd=copy, env={**os.environ, "PYTHONPATH": "src", "TZ": f"UTC-{umask[1]}"},
+        )  # fmt: skip
+        wheels += [path.read_bytes() for path in out.iterdir()]
+    assert len(wheels) == 2
+    assert wheels[0] == wheels[1]
+
+
+def test_the_wheel_is_the_same_bytes_from_any_python():
+    """Sources that never change have a digest that never does, whoever runs this test."""
+    name, wheel = _build.build({"__init__.py": b'__version__ = "1.2"\n', "a.py": bytes(range(256))})
+    assert name == "gearvisor-1.2-py3-none-any.whl"
+    assert hashlib.sha256(wheel).hexdigest() == (
+        "0b1609b39637ea2a6adfd5c3f40d782fb1a47112561c8750d2d9646f08df1aa0"
+    )
 
 
 def test_the_hook_and_the_function_build_the_same_wheel(copy, tmp_path):
