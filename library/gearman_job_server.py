@@ -26,14 +26,19 @@ requirements:
 options:
   state:
     description:
+      - V(present) is configured, started and answering.
+      - V(restarted) is so, too, and restarts it also when nothing changed, as O(restart) says.
+      - V(stopped) stops it as O(restart) says, until it is started again or the host is. Nothing else
+        is looked at.
       - V(absent) stops it and removes the service, our files and the package. Queue files and the
         package's own configuration stay.
     type: str
-    choices: [present, absent]
+    choices: [present, restarted, stopped, absent]
     default: present
   version:
     description:
-      - The package's version, or its beginning and V(*). Unset, any installed version will do.
+      - The package's version, or its beginning and V(*). V(latest) is the newest that apt's lists have.
+        Unset, any installed version will do.
     type: str
   listen:
     description:
@@ -85,19 +90,29 @@ options:
     type: str
     choices: [FATAL, ALERT, CRITICAL, ERROR, WARNING, NOTICE, INFO, DEBUG]
     default: ERROR
+  memory_max:
+    description:
+      - How much memory it may use, as systemd's C(MemoryMax) has it, V(2G) or V(50%) say. Above that the
+        kernel ends it, and it comes back; jobs in memory are then lost. Unset, there is no limit.
+      - Takes effect without a restart. Not without systemd.
+    type: str
   queue:
     description:
       - Where background jobs are kept. Foreground jobs are in memory always.
+      - A suboption that has no meaning for O(queue.type) is refused.
     type: dict
     default: {}
     suboptions:
       type:
         description:
           - V(builtin) is memory. V(libsqlite3) (or V(sqlite)) is a file, which survives restarts and
-            crashes; each of its jobs needs a unique id of its own, as jobs of a function without one
-            replace each other.
+            crashes, and is the one to choose. V(mysql) is MariaDB or MySQL.
+          - V(postgres), V(redis) and V(memcached) lose or alter jobs, and need
+            O(queue.accept_known_defects). Without it the refusal says which.
+          - In all but V(builtin) each background job needs a unique id of its own, as jobs of a function
+            without one replace each other or are refused.
         type: str
-        choices: [builtin, libsqlite3, sqlite]
+        choices: [builtin, libsqlite3, mysql, postgres, redis, memcached, sqlite]
         default: builtin
       path:
         description:
@@ -105,25 +120,61 @@ options:
           - Unset, it is V(/var/lib/gearvisor/gearmand/queue.sqlite3), which a purge of the package
             leaves alone.
         type: path
-      table:
-        description: The table of V(libsqlite3). Unset, it is V(gearman_queue).
+      host:
+        description:
+          - Where V(mysql), V(postgres) or V(redis) is. Unset, it is this host, by the socket, for redis
+            by V(127.0.0.1).
         type: str
+      port:
+        description: Its port. Unset, it is V(3306), V(5432) or V(6379).
+        type: int
+      user:
+        description: The user of V(mysql) or V(postgres). Unset, it is V(gearman).
+        type: str
+      password:
+        description:
+          - The password for V(mysql), V(postgres) or V(redis). Unset, none is sent, which is enough for a
+            database on this host that knows the system's users.
+          - It stands in gearmand's configuration, which root and the group C(gearman) may read, and
+            nowhere else. For mysql and redis it must be printable ASCII without white space, quotes and
+            backslashes.
+        type: str
+      database:
+        description: The database of V(mysql) or V(postgres). Unset, it is V(gearman).
+        type: str
+      table:
+        description:
+          - The table of V(libsqlite3), V(mysql) or V(postgres), which gearmand makes. Unset, it is
+            V(gearman_queue), with postgres V(queue).
+        type: str
+      prefix:
+        description: What keys begin with in V(redis) or V(memcached). Unset, gearmand chooses.
+        type: str
+      servers:
+        description: The V(memcached) servers as V(host:port). Unset, it is V(127.0.0.1:11211).
+        type: list
+        elements: str
+      accept_known_defects:
+        description: Use V(postgres), V(redis) or V(memcached) although they lose or alter jobs.
+        type: bool
+        default: false
   restart:
     description:
-      - How to go on when gearmand runs and has to be restarted, or stopped for O(state=absent).
-      - V(auto) restarts it when no job would be lost, and otherwise fails before anything is changed.
-        Background jobs in a file that the new configuration uses too are not lost.
-      - V(drain) lets it finish all jobs first, O(drain_timeout) at most. It takes no new connections
-        meanwhile, so connected workers must be able to finish what is queued.
-      - V(force) restarts at once, and returns what was lost.
+      - How to go on when gearmand runs and has to be restarted or stopped.
+      - V(auto) does so when no job would be lost, and otherwise fails before anything is changed.
+        Background jobs in a queue that survives and that the new configuration uses too are not lost;
+        those that run then run again.
+      - V(drain) closes it to new jobs, which are refused with C(QUEUE_ERROR) meanwhile, and waits until
+        its workers have done those it has, O(drain_timeout) at most. Connections stay.
+      - V(force) does so at once, and returns what was lost.
       - V(never) writes the files only, and returns C(restart_pending).
     type: str
     choices: [auto, drain, force, never]
     default: auto
   drain_timeout:
     description:
-      - How many seconds it may drain. Then the task fails, but nothing is killed; gearmand leaves and
-        comes up with the new configuration when its jobs are done.
+      - How many seconds it may drain. Then the task fails, gearmand takes jobs again, and nothing but
+        possibly the package was changed.
     type: int
     default: 300
   service_manager:
@@ -157,6 +208,17 @@ EXAMPLES = r"""
     queue:
       type: libsqlite3
 
+- name: One whose background jobs are in the MariaDB of this host
+  gearman_job_server:
+    queue:
+      type: mysql
+      password: "{{ gearman_queue_password }}"
+
+- name: Stop it for maintenance, once all jobs are done
+  gearman_job_server:
+    state: stopped
+    restart: drain
+
 - name: Change the configuration, but finish all jobs first
   gearman_job_server:
     threads: 8
@@ -167,23 +229,28 @@ EXAMPLES = r"""
 RETURN = r"""
 server:
   description: Where a client on this host reaches it.
-  returned: state is present
+  returned: state is present or restarted
   type: str
   sample: 127.0.0.1:4730
 version:
   description: The version that the server says; none in check mode or while a restart is pending if nothing answers.
-  returned: state is present
+  returned: state is present or restarted
   type: str
   sample: 1.1.21+ds
 package_version:
   description: The installed package's version.
-  returned: state is present
+  returned: state is present or restarted
   type: str
   sample: 1.1.21+ds-1
 service_manager:
   description: V(systemd) or V(supervisor).
   returned: success
   type: str
+workers:
+  description: Workers by function, as they were before.
+  returned: unless O(state=absent)
+  type: dict
+  sample: {"resize": 4}
 files:
   description: Files written or removed.
   returned: success
@@ -197,11 +264,11 @@ actions:
   sample: ["install gearman-job-server", "start gearmand"]
 restarted:
   description: Whether a running server was restarted.
-  returned: state is present
+  returned: state is present or restarted
   type: bool
 restart_pending:
   description: Whether the server still runs with an older configuration or version.
-  returned: state is present
+  returned: state is present or restarted
   type: bool
 lost:
   description: Jobs by function that were lost, or on refusal would be.
@@ -209,7 +276,7 @@ lost:
   type: dict
   sample: {"resize": {"queued": 3, "running": 1}}
 left:
-  description: Jobs by function that were left when O(drain_timeout) had passed.
+  description: Jobs by function that were left when O(drain_timeout) had passed; gearmand goes on with them.
   returned: when draining takes too long
   type: dict
 log:
@@ -221,10 +288,14 @@ log:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.failure import GearvisorError, InvalidOption
-from ..module_utils.gearmand import config, server
+from ..module_utils.gearmand import config, queues, server
 
 ARGUMENTS = {
-    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "state": {
+        "type": "str",
+        "choices": ["present", "restarted", "stopped", "absent"],
+        "default": "present",
+    },
     "version": {"type": "str"},
     "listen": {"type": "str", "default": "127.0.0.1"},
     "port": {"type": "int", "default": 4730},
@@ -236,13 +307,22 @@ ARGUMENTS = {
     "keepalive": {"type": "bool", "default": True},
     "file_descriptors": {"type": "int"},
     "verbosity": {"type": "str", "choices": list(config.VERBOSITIES), "default": "ERROR"},
+    "memory_max": {"type": "str"},
     "queue": {
         "type": "dict",
         "default": {},
         "options": {
-            "type": {"type": "str", "choices": list(config.QUEUE_TYPES), "default": "builtin"},
+            "type": {"type": "str", "choices": list(queues.TYPES), "default": "builtin"},
             "path": {"type": "path"},
+            "host": {"type": "str"},
+            "port": {"type": "int"},
+            "user": {"type": "str"},
+            "password": {"type": "str", "no_log": True},
+            "database": {"type": "str"},
             "table": {"type": "str"},
+            "prefix": {"type": "str"},
+            "servers": {"type": "list", "elements": "str"},
+            "accept_known_defects": {"type": "bool", "default": False},
         },
     },
     "restart": {"type": "str", "choices": ["auto", "drain", "force", "never"], "default": "auto"},

@@ -14,20 +14,55 @@ author: Gearvisor contributors
 description:
   - Installs the extension for every PHP version found, or for those named, with the command line PHP
     if there is none yet; loads it in a process of its own; and only then enables it for each SAPI.
+  - Builds it from source instead where O(method=source), and then chooses the newest release that
+    fits the PHP and the libgearman of the host. A build that fails touches nothing that is in use.
 options:
   state:
-    description: Whether the extension is installed and enabled, or removed.
+    description:
+      - Whether the extension is installed and enabled, or removed, wherever it came from.
+      - What was installed for a build, such as a compiler, stays.
     type: str
     choices: [present, absent]
     default: present
   method:
-    description: Where the extension comes from. V(package) is Debian's C(phpX.Y-gearman).
+    description:
+      - Where the extension comes from. V(package) is Debian's C(phpX.Y-gearman), V(source) a release
+        of PECL gearman that is compiled on the host.
+      - Each takes the place of the other.
     type: str
-    choices: [package]
+    choices: [package, source]
     default: package
   version:
-    description: Version of the Debian package to pin; may end in V(*).
+    description:
+      - Version of the Debian package to pin; may end in V(*).
+      - With O(method=source), the release, such as V("2.1.4"). Without it, the newest that fits.
     type: str
+  url:
+    description:
+      - Addresses of the tarball, tried in order, by HTTP or HTTPS. V({version}) stands for the release.
+      - They are loaded by apt's own downloader, with the proxies and credentials that apt is set up with.
+    type: list
+    elements: str
+    default: []
+  path:
+    description: A tarball on the host, instead of O(url) and O(debian).
+    type: path
+  debian:
+    description: >-
+      Take the tarball from the host's Debian mirror, where that has it; after O(url), if there is any.
+    type: bool
+    default: true
+  checksum:
+    description:
+      - The tarball's SHA-256 sum. V(unverified) accepts any content.
+      - Needed with O(url) and O(path) for releases whose sum this module does not know itself.
+    type: str
+  run_tests:
+    description:
+      - Run the extension's own tests after a build, against a job server of their own in a network of
+        their own. One that fails ends the task, and the extension in use stays.
+    type: bool
+    default: false
   php:
     description:
       - PHP versions such as V("8.2"), in quotes.
@@ -37,12 +72,13 @@ options:
     default: []
   sapis:
     description:
-      - For which SAPIs the extension is enabled. Their packages are installed when missing, and a
-        running PHP-FPM or Apache is reloaded when the extension becomes enabled for it.
-      - SAPIs that are not named are left as they are.
+      - For which SAPIs the extension is enabled; empty means all that are installed. Their packages
+        are installed when missing. A running PHP-FPM or Apache is reloaded when what it loaded is no
+        longer what is there.
+      - SAPIs that are not named are left as they are, and keep the extension when O(method) changes.
     type: list
     elements: str
-    choices: [cli, fpm, apache2]
+    choices: [cli, fpm, apache2, cgi]
     default: [cli]
   worker_directory:
     description: Where O(worker_files) are put.
@@ -67,6 +103,20 @@ EXAMPLES = r"""
   gearman_php_extension:
     php: ["8.2"]
     sapis: [cli, fpm]
+
+- name: The newest release that fits, from the Debian mirror, with its tests passed
+  gearman_php_extension:
+    method: source
+    run_tests: true
+
+- name: A release that this module does not know yet
+  gearman_php_extension:
+    method: source
+    version: 2.1.5
+    url:
+      - https://mirror.example.org/gearman-{version}.tgz
+      - https://pecl.php.net/get/gearman-{version}.tgz
+    checksum: 0000000000000000000000000000000000000000000000000000000000000000
 """
 
 RETURN = r"""
@@ -91,22 +141,32 @@ sapis:
   returned: success
   type: list
   elements: str
+tests:
+  description: How the extension's own tests went for each PHP version that it was built and tested for.
+  returned: success
+  type: dict
+  sample: {"8.4": {"passed": 65, "failed": 0, "skipped": 0}}
 """
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.failure import GearvisorError
-from ..module_utils.php import extension
+from ..module_utils.php import extension, sapis
 
 ARGUMENTS = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-    "method": {"type": "str", "choices": ["package"], "default": "package"},
+    "method": {"type": "str", "choices": ["package", "source"], "default": "package"},
     "version": {"type": "str"},
+    "url": {"type": "list", "elements": "str", "default": []},
+    "path": {"type": "path"},
+    "debian": {"type": "bool", "default": True},
+    "checksum": {"type": "str"},
+    "run_tests": {"type": "bool", "default": False},
     "php": {"type": "list", "elements": "str", "default": []},
     "sapis": {
         "type": "list",
         "elements": "str",
-        "choices": list(extension.SAPIS),
+        "choices": list(sapis.SAPIS),
         "default": ["cli"],
     },
     "worker_directory": {"type": "path"},
@@ -116,16 +176,10 @@ ARGUMENTS = {
 
 def main():
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    request = extension.Request(
-        state=module.params["state"],
-        php=tuple(module.params["php"]),
-        sapis=tuple(module.params["sapis"]),
-        version=module.params["version"],
-        worker_directory=module.params["worker_directory"],
-        worker_files=module.params["worker_files"],
-    )
+    lists = {name: tuple(module.params[name]) for name in ("url", "php", "sapis")}
+    request = extension.Request(**{**module.params, **lists})
     try:
-        result = extension.converge(request, extension.Host(module.run_command), module.check_mode)
+        result = extension.converge(request, sapis.Host(module.run_command), module.check_mode)
     except GearvisorError as error:
         module.fail_json(msg=str(error), **error.details)
     module.exit_json(**result)

@@ -2,7 +2,8 @@
 
 A test that takes `host` runs once for each host of its scenario, through testinfra's podman
 backend (Ansible's own takes seconds a test). `pytest.mark.on("trixie")`, with names of hosts or
-groups, keeps a test or a module to those. `lab` gives the hosts by name, restarts them and runs
+groups, keeps a test or a module to those. `pytest.mark.slow` leaves a test to runs with the
+environment variable GEARVISOR_TEST_ALL. `lab` gives the hosts by name, restarts them and runs
 Ansible on them.
 """
 
@@ -111,6 +112,15 @@ def host(request, lab):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "on(*names): run on these hosts or groups only")
+    config.addinivalue_line("markers", "slow: left out unless GEARVISOR_TEST_ALL is set")
+
+
+def pytest_collection_modifyitems(items):
+    if os.environ.get("GEARVISOR_TEST_ALL"):
+        return
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="slow: GEARVISOR_TEST_ALL is not set"))
 
 
 def pytest_generate_tests(metafunc):

@@ -65,6 +65,13 @@ def missing(installed, wanted):
     ]
 
 
+def candidate(run, name):
+    """Return the version that apt-get would install, None when it knows no such package."""
+    _rc, out, _err = run(["apt-cache", "policy", name], environ_update=APT_ENVIRONMENT)
+    match = re.search(r"^\s*Candidate: (\d\S*)$", out, re.MULTILINE)
+    return match and match.group(1)
+
+
 def install(run, specifications, why):
     """Install packages ("name" or "name=version") without starting their services.
 
@@ -73,7 +80,7 @@ def install(run, specifications, why):
     when apt-get fails; apt-get itself then has changed nothing or says what.
     """
     command = [*APT_GET, "--allow-downgrades", "install", *specifications]
-    with _services_left_alone():
+    with services_left_alone():
         rc, out, err = run(command, environ_update=APT_ENVIRONMENT)
         if rc != 0:
             run([*APT_GET, "update"], environ_update=APT_ENVIRONMENT)
@@ -86,14 +93,23 @@ def install(run, specifications, why):
         )
 
 
-def remove(run, names):
-    """Remove packages, keeping their configuration and data. Raises GearvisorError."""
+def remove(run, names, why="state: 'absent'"):
+    """Remove packages, keeping their configuration and data.
+
+    Raises GearvisorError, beginning with *why* (the option that has them go).
+    """
     rc, out, err = run([*APT_GET, "remove", *names], environ_update=APT_ENVIRONMENT)
     if rc != 0:
         raise GearvisorError(
-            f"state: 'absent' cannot remove {' '.join(names)}: {apt_reason(out + err)}. "
+            f"{why} cannot remove {' '.join(names)}: {apt_reason(out + err)}. "
             f"Run 'apt-get remove {' '.join(names)}' on the host to see it whole."
         )
+
+
+def removed_with(run, names):
+    """Return the packages that removing *names* removes: themselves, and what needs them."""
+    _rc, out, _err = run([*APT_GET, "--simulate", "remove", *names], environ_update=APT_ENVIRONMENT)
+    return re.findall(r"^Remv (\S+)", out, re.MULTILINE)
 
 
 def apt_reason(output):
@@ -112,7 +128,7 @@ def _is_our_policy():
 
 
 @contextlib.contextmanager
-def _services_left_alone():
+def services_left_alone():
     """Keep packages from starting services: ours start once they are configured.
 
     gearman-job-server's installation fails outright when its default port is

@@ -11,27 +11,29 @@ settled here.
 from __future__ import annotations
 
 import argparse
+import inspect
 import os.path
 import re
 from typing import NamedTuple
 
 from ..failure import InvalidOption
+from . import max_queue, queues
 
 CONFIG = "/etc/gearman/gearmand.conf"
 PID_FILE = "/run/gearman/gearmand.pid"
 GEARMAND = "/usr/sbin/gearmand"
 USER = "gearman"
-# Its removal would follow the package's purge anywhere below /var/lib/gearman.
-QUEUE_PATH = "/var/lib/gearvisor/gearmand/queue.sqlite3"
-QUEUE_TABLE = "gearman_queue"
 PURGED = "/var/lib/gearman"
+# The limits of functions, and what tells gearmand of them whenever it starts.
+MAX_QUEUE = "/etc/gearman/max_queue.json"
+MAX_QUEUE_SCRIPT = "/usr/local/lib/gearvisor/max_queue.py"
 # Most of what it serves; far less memory than the limit that some containers come with.
 FILE_DESCRIPTORS = 65536
 
 MARK = "# Written by Ansible (Gearvisor, gearman_job_server). Changes made here are lost."
 
+LATEST = "latest"
 VERBOSITIES = ("FATAL", "ALERT", "CRITICAL", "ERROR", "WARNING", "NOTICE", "INFO", "DEBUG")
-QUEUE_TYPES = ("builtin", "libsqlite3", "sqlite")
 
 # Option: (lowest, highest, why).
 _RANGES = {
@@ -43,18 +45,6 @@ _RANGES = {
     # gearmand itself uses about 36 at 4 threads.
     "file_descriptors": (100, 1048576, "gearmand's own need comes before the first connection"),
 }
-
-
-class Queue(NamedTuple):
-    """Where background jobs are kept; path and table only with libsqlite3."""
-
-    type: str = "builtin"
-    path: str = None
-    table: str = None
-
-    @property
-    def persistent(self):
-        return self.type != "builtin"
 
 
 class Settings(NamedTuple):
@@ -70,7 +60,8 @@ class Settings(NamedTuple):
     keepalive: bool = True
     file_descriptors: int = None
     verbosity: str = "ERROR"
-    queue: Queue = Queue()
+    memory_max: str = None
+    queue: queues.Queue = queues.Queue()
 
 
 def typed_settings(options):
@@ -89,51 +80,24 @@ def typed_settings(options):
             raise InvalidOption(
                 "listen", values["listen"], "is no IP address or host name", "Use 127.0.0.1, say"
             )
-    values["queue"] = _typed_queue(values.get("queue") or {})
+    memory = values.get("memory_max")
+    if memory is not None and not re.fullmatch(r"[1-9]\d*[KMGT]?|[1-9]\d?%", memory):
+        raise InvalidOption(
+            "memory_max", memory, "is no amount of memory", "Use 512M, 2G or 50%, say"
+        )
+    values["queue"] = queues.typed_queue(values.get("queue") or {})
     return Settings(**values)
 
 
 def check_version(version):
-    """Refuse a text that is no package version, or the beginning of one and "*"."""
-    if version is not None and not re.match(r"[0-9][A-Za-z0-9.+:~-]*\*?\Z", version):
+    """Refuse a text that is no package version, the beginning of one and "*", or LATEST."""
+    if version not in (None, LATEST) and not re.match(r"[0-9][A-Za-z0-9.+:~-]*\*?\Z", version):
         raise InvalidOption(
             "version",
             version,
             "is no version of a Debian package",
-            "Use one that 'apt-cache madison gearman-job-server' lists, or its beginning and '*'",
+            "Use one that 'apt-cache madison gearman-job-server' lists, its beginning and '*', or latest",
         )
-
-
-def _typed_queue(given):
-    kind = {"sqlite": "libsqlite3"}.get(given.get("type"), given.get("type") or "builtin")
-    if kind not in QUEUE_TYPES:
-        raise InvalidOption("queue.type", kind, "is not offered", f"Use {', '.join(QUEUE_TYPES)}")
-    path, table = given.get("path"), given.get("table")
-    if kind == "builtin":
-        for name, value in (("path", path), ("table", table)):
-            if value is not None:
-                raise InvalidOption(
-                    f"queue.{name}",
-                    value,
-                    "has no meaning for the queue in memory",
-                    "Leave it out, or set queue.type: libsqlite3",
-                )
-        return Queue()
-    path = QUEUE_PATH if path is None else path
-    table = QUEUE_TABLE if table is None else table
-    _check_word("queue.path", path)
-    if not path.startswith("/") or path.endswith("/") or "--" in path or path == "/":
-        raise InvalidOption(
-            "queue.path", path, "is no absolute path of a file", f"Use {QUEUE_PATH}, say"
-        )
-    if not re.match(r"[A-Za-z_][A-Za-z0-9_]*\Z", table):
-        raise InvalidOption(
-            "queue.table",
-            table,
-            "is no usable table name",
-            "Use letters, digits and '_', beginning with no digit",
-        )
-    return Queue(kind, os.path.normpath(path), table)
 
 
 def _check_word(option, value):
@@ -166,11 +130,8 @@ def config_text(settings, file_descriptors=None):
         f"--job-retries={settings.job_retries}",
         f"--worker-wakeup={settings.worker_wakeup}",
         f"--verbose={settings.verbosity}",
-        f"--queue-type={settings.queue.type}",
+        *settings.queue.lines(),
     ]
-    if settings.queue.type == "libsqlite3":
-        lines.append(f"--libsqlite3-db={settings.queue.path}")
-        lines.append(f"--libsqlite3-table={settings.queue.table}")
     if file_descriptors is not None:
         lines.append(f"--file-descriptors={file_descriptors}")
     if settings.round_robin:
@@ -183,6 +144,22 @@ def config_text(settings, file_descriptors=None):
 def is_ours(text):
     """Tell whether this module wrote the file."""
     return text.startswith(MARK)
+
+
+def needs_restart(path, old, new):
+    """Tell whether a running server is outdated by this change of a file (text or None)."""
+    return path != MAX_QUEUE_SCRIPT and _at_start(old) != _at_start(new)
+
+
+# What systemd takes from a drop-in without a restart.
+_ANYTIME = (
+    *("#", "[", "Wants=", "After=", "StartLimitIntervalSec=", "Restart=", "RestartSec="),
+    *("PermissionsStartOnly=", "ExecStartPost=", "MemoryMax="),
+)
+
+
+def _at_start(text):
+    return [line for line in (text or "").splitlines() if not line.startswith(_ANYTIME)]
 
 
 def systemd_command(config=CONFIG):
@@ -203,16 +180,36 @@ def supervisor_command(config=CONFIG):
     return [GEARMAND, f"--config-file={config}", "--log-file=stderr"]
 
 
+def max_queue_command(config=CONFIG):
+    """Return the command line that gives a started gearmand the limits of its functions."""
+    return ["/usr/bin/python3", MAX_QUEUE_SCRIPT, config, MAX_QUEUE]
+
+
+def max_queue_script():
+    """Return the text of that script."""
+    return f"{MARK}\n{inspect.getsource(max_queue)}"
+
+
 def drop_in_text(settings, config=CONFIG):
-    """Return the drop-in that makes Debian's unit run gearmand in the foreground.
+    """Return the drop-in that makes Debian's unit run gearmand in the foreground, and locked in.
 
     It comes back whatever happens: a server that gave up would need a person. GEARMAND_PORT
     would overrule --port=4730.
     """
-    return f"""{MARK}
+    queue = settings.queue
+    after = " ".join(["network-online.target", *filter(None, [queues.UNITS.get(queue.type)])])
+    optional = []
+    if queue.path:
+        # SQLite makes its journal beside the file.
+        optional.append(f"ReadWritePaths={os.path.dirname(queue.path)}")
+    if settings.memory_max:
+        optional.append(f"MemoryMax={settings.memory_max}")
+    return "\n".join(
+        [
+            f"""{MARK}
 [Unit]
 Wants=network-online.target
-After=network-online.target
+After={after}
 StartLimitIntervalSec=0
 
 [Service]
@@ -220,25 +217,62 @@ Type=simple
 PIDFile=
 EnvironmentFile=
 UnsetEnvironment=GEARMAND_PORT
+PermissionsStartOnly=false
 ExecStartPre=
 ExecStart=
 ExecStart={" ".join(systemd_command(config))}
+ExecStartPost=-{" ".join(max_queue_command(config))}
 User={USER}
 RuntimeDirectory=gearman
 LimitNOFILE={settings.file_descriptors or FILE_DESCRIPTORS}
-NoNewPrivileges=true
 Restart=always
 RestartSec=1
-"""
+{_HARDENING}""",
+            *optional,
+            "",
+        ]
+    )
+
+
+_HARDENING = """\
+NoNewPrivileges=true
+CapabilityBoundingSet=
+AmbientCapabilities=
+ProtectSystem=strict
+ProtectHome=true
+PrivateTmp=true
+PrivateDevices=true
+ProtectProc=invisible
+ProcSubset=pid
+ProtectClock=true
+ProtectHostname=true
+ProtectControlGroups=true
+ProtectKernelLogs=true
+ProtectKernelModules=true
+ProtectKernelTunables=true
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+RestrictNamespaces=true
+RestrictRealtime=true
+RestrictSUIDSGID=true
+RemoveIPC=true
+LockPersonality=true
+MemoryDenyWriteExecute=true
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+SystemCallErrorNumber=EPERM
+UMask=0077"""
 
 
 def supervisor_program(config=CONFIG):
     """Return the program as supervisor_programs takes it.
 
-    It does not depend on the settings, so a change of them never replaces the program.
+    It does not depend on the settings, so a change of them never replaces the program. The shell
+    becomes gearmand; what sets the limits of functions beside it is nobody's child and soon gone.
     """
+    limits, server = " ".join(max_queue_command(config)), " ".join(supervisor_command(config))
     return {
-        "command": " ".join(supervisor_command(config)),
+        "command": f"/bin/sh -c '( {limits} & ); exec {server}'",
         "process_name": "%(program_name)s",
         # Before the workers, which have 999.
         "priority": 10,
@@ -260,7 +294,7 @@ class Running(NamedTuple):
 
     listen: str
     port: int
-    queue: Queue
+    queue: queues.Queue
 
     @property
     def address(self):
@@ -281,19 +315,19 @@ def running_settings(argv, file_text):
     parser.add_argument("-L", "--listen")
     parser.add_argument("-p", "--port", type=int, default=4730)
     parser.add_argument("-q", "--queue-type", default="builtin")
-    parser.add_argument("--libsqlite3-db")
-    parser.add_argument("--libsqlite3-table", default=QUEUE_TABLE)
+    for name in queues.option_names():
+        parser.add_argument(f"--{name}", dest=name)
     words = [word for word in (file_text or "").split() if word.startswith("-")]
     try:
         # The command line wins over the file.
         found, _others = parser.parse_known_args([*words, *argv[1:]])
     except ValueError:
         found = parser.parse_args([])
-    if found.queue_type == "libsqlite3":
-        queue = Queue(found.queue_type, found.libsqlite3_db, found.libsqlite3_table)
-    else:
-        queue = Queue(found.queue_type)
-    return Running(found.listen, found.port, queue)
+    return Running(
+        found.listen,
+        found.port,
+        queues.running_queue({**vars(found), "queue-type": found.queue_type}),
+    )
 
 
 def config_file_of(argv):

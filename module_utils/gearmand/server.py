@@ -4,8 +4,8 @@
 """Converges one host's Gearman job server.
 
 The order is what makes it safe: check every value, the port and the jobs that a restart would
-lose; only then install, write and restart; when the new server does not answer, the old files
-and the old server come back.
+lose; wait for those that shall be waited for; only then write and restart; when the new server
+does not answer, the old files and the old server come back.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import grp
 import json
 import os
 import pwd
-import signal
 import tempfile
 import time
 from typing import NamedTuple
@@ -27,14 +26,10 @@ from ..failure import GearvisorError, InvalidOption
 from ..gearman.admin import Admin
 from ..gearman.errors import GearmanError
 from ..supervisor.host import make_directories, remove_directories
-from . import config, ports, service
-from .process import Process
+from . import config, drain, ports, queues, running, service
+from .restart import as_json, decide, jobs_text
 
 PACKAGE = "gearman-job-server"
-# Which files the running server was started with, when they are others by now.
-NOTE = "/run/gearvisor-gearman-job-server.json"
-_ADMIN_SECONDS = 5
-_SHOWN_FUNCTIONS = 10
 
 
 class Request(NamedTuple):
@@ -47,26 +42,6 @@ class Request(NamedTuple):
     drain_timeout: int = 300
     service_manager: str = "auto"
     ready_timeout: int = 30
-
-
-class Current(NamedTuple):
-    """The server that runs: its process, what it was started with, and its jobs.
-
-    jobs is {function: FunctionStatus} of those that have any, None when it does not answer.
-    """
-
-    process: Process
-    files: dict
-    started: config.Running
-    jobs: dict
-    admin: object
-
-
-class Decision(NamedTuple):
-    """How the running server is brought up to date: "restart", "drain" or "leave"; what that loses."""
-
-    how: str
-    lost: dict
 
 
 class Files(NamedTuple):
@@ -83,10 +58,6 @@ class NotReady(GearvisorError):
     """The server does not answer."""
 
 
-class Drains(GearvisorError):
-    """The server still drains at the deadline; it was left to it."""
-
-
 def converge(request, run, check_mode=False):
     """Make the host's job server what *request* says; return the module's result.
 
@@ -99,80 +70,12 @@ def converge(request, run, check_mode=False):
             "This manages a service of the host and must run as root. Set become: true"
         )
     release.check_supported()
-    if request.state == "absent":
-        return _Absence(request, run, check_mode).converge()
-    return _Presence(request, run, check_mode).converge()
-
-
-def decide(restart, jobs, kept):
-    """Return the Decision on a running server that has to end.
-
-    *jobs* as in Current; *kept* tells whether queued jobs are there again afterwards.
-    Raises InvalidOption when jobs would be lost and the user did not say how to go on.
-    """
-    at_stake = {} if kept else jobs or {}
-    if restart == "auto":
-        if jobs is None:
-            raise InvalidOption(
-                "restart",
-                restart,
-                "does not restart a gearmand that does not answer: its jobs are not known, or it is "
-                "still draining",
-                f"Run this again later, or use {_ways()}",
-            )
-        if at_stake:
-            raise InvalidOption(
-                "restart",
-                restart,
-                f"would lose {jobs_text(at_stake)}",
-                f"Use {_ways()}",
-                lost=as_json(at_stake),
-            )
-        # A job that comes in at the last moment is still done, or survives the end.
-        return Decision("restart" if kept else "drain", {})
-    if restart == "force":
-        return Decision("restart", at_stake)
-    return Decision("drain" if restart == "drain" else "leave", {})
-
-
-def _ways():
-    return (
-        "drain (waits until all jobs are done and takes no new connections meanwhile), "
-        "force (ends it at once) or never (leaves it as it is)"
-    )
-
-
-def jobs_text(jobs):
-    """Return how many jobs of which functions, in words."""
-    total = sum(status.queued + status.running for status in jobs.values())
-    shown = [
-        f"{name} ({status.queued} queued, {status.running} running)"
-        for name, status in sorted(jobs.items(), key=lambda item: -item[1].queued)[
-            :_SHOWN_FUNCTIONS
-        ]
-    ]
-    more = len(jobs) - len(shown)
-    if more > 0:
-        shown.append(f"and {more} more functions")
-    return f"{total} job{'' if total == 1 else 's'}: {', '.join(shown)}"
-
-
-def as_json(jobs):
-    """Return {function: {"queued": n, "running": n}}."""
-    return {
-        name: {"queued": jobs[name].queued, "running": jobs[name].running} for name in sorted(jobs)
-    }
-
-
-def jobs_of(admin):
-    """Return {function: FunctionStatus} of the functions that have jobs."""
-    return {
-        name: status for name, status in admin.status().items() if status.queued or status.running
-    }
+    states = {"absent": _Absence, "stopped": _Stop}
+    return states.get(request.state, _Presence)(request, run, check_mode).converge()
 
 
 class _Convergence:
-    """What presence and absence have in common."""
+    """What all states have in common."""
 
     def __init__(self, request, run, check_mode):
         self.request = request
@@ -181,43 +84,53 @@ class _Convergence:
         self.warnings = []
         self.service = service.choose(request.service_manager, run, check_mode)
         self.installed = packages.installed_versions(run, [PACKAGE]).get(PACKAGE)
-        self.current = self._look()
+        self.current = running.look(self.service.process())
 
-    def _look(self):
-        """Return Current, or None when no job server runs."""
-        process = self.service.process()
-        if process is None:
-            return None
-        files = self._note(process)
-        argv = process.argv()
-        path = config.config_file_of(argv)
-        started = config.running_settings(argv, files.get(path, read_text(path)))
-        admin = jobs = None
+    def _decide(self, queue_after):
+        """Return the Decision on the running server; *queue_after* is the queue that then is."""
+        queue, jobs = self.current.started.queue, self.current.jobs
+        kept = queue.survives and queue.same_jobs(queue_after)
+        decision = decide(self.request.restart, jobs, kept, queue.holds)
+        cut = sum(status.running for status in (jobs or {}).values())
+        if decision.lost and queue.survives:
+            self.warnings.append(
+                f"The jobs lost to the new queue stay in the old one ({queue.path or queue.type})"
+            )
+        if kept and cut and decision.how == "restart":
+            self.warnings.append(
+                f"{cut} job{'' if cut == 1 else 's'} ran when gearmand had to end: those in the background "
+                "run again, and the clients of others have to submit them again"
+            )
+        return decision
+
+    @contextlib.contextmanager
+    def _closed(self, decision, unchanged):
+        """For the block that ends the server, close it to jobs and wait for those it has, if so decided.
+
+        *unchanged* ends the message of a drain that takes too long.
+        """
+        if decision is None or decision.how != "drain":
+            yield
+            return
+        seconds = self.request.drain_timeout
+        limits = json.loads(read_text(config.MAX_QUEUE) or "{}")
         try:
-            admin = Admin(started.address, _ADMIN_SECONDS)
-            jobs = jobs_of(admin)
-        except (GearmanError, OSError, ValueError):
-            pass
-        return Current(process, files, started, jobs, admin)
-
-    def _note(self, process):
-        """Return {path: text} of files that have changed since the process was started."""
-        try:
-            note = json.loads(read_text(NOTE) or "{}")
-        except ValueError:
-            return {}
-        return note["files"] if note.get("process") == process.identity() else {}
-
-    def _take_note(self, files):
-        """Remember what the running server was started with, before the files change."""
-        if self.current is not None:
-            known = {**files.before, **self.current.files}
-            note = {"process": self.current.process.identity(), "files": known}
-            write_text(NOTE, json.dumps(note), 0o600)
-
-    def _forget(self):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(NOTE)
+            with drain.drained(self.current.admin, seconds, limits):
+                yield
+        except drain.Drains as error:
+            raise InvalidOption(
+                "drain_timeout",
+                seconds,
+                f"seconds have passed, and gearmand still has {jobs_text(error.left)}",
+                f"It takes new jobs again. {unchanged}. See with gearman_info whether workers serve these "
+                "functions, and run this again with more time, or with restart: force",
+                left=as_json(error.left),
+            ) from None
+        except (GearmanError, ValueError) as error:
+            raise GearvisorError(
+                f"restart: {self.request.restart!r} could not close gearmand to new jobs: {error}. "
+                f"{unchanged}. Run this again, or use force"
+            ) from error
 
     def _write(self, texts):
         for path, text in texts.items():
@@ -228,36 +141,27 @@ class _Convergence:
                 continue
             os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
             if path == config.CONFIG:
-                # gearmand reads it as its own user.
+                # gearmand reads it as its own user; it may hold a database's password.
                 write_text(path, text, 0o640, 0, _gearman()[1])
             else:
                 write_text(path, text, 0o644)
 
-    def _drain(self):
-        """Let the running server finish its jobs and leave. Raises Drains at the deadline."""
-        process, seconds = self.current.process, self.request.drain_timeout
-        if process.runs_gearmand():
-            os.kill(process.pid, signal.SIGUSR1)
-        if service.wait_gone(process, seconds):
-            return
-        left = None
-        with contextlib.suppress(GearmanError, AttributeError):
-            left = jobs_of(self.current.admin)
-        what = jobs_text(left) if left else "jobs that cannot be counted any more"
-        raise Drains(
-            f"drain_timeout: after {seconds} s gearmand (pid {process.pid}) still has {what}. "
-            "It takes no new connections and ends by itself when they are done",
-            left=as_json(left) if left else {},
-        )
-
     def _diff(self, files, actions, others=()):
-        shown = diffs(files.before, files.changed())
+        shown = diffs(files.before, files.changed(), queues.without_secrets)
         prepared = [{"prepared": "\n".join(actions) + "\n"}] if actions else []
         return [*shown, *others, *prepared]
 
 
+def _ending(verb, decision):
+    """Return what is done to a running server, in words."""
+    if decision.how == "drain":
+        return f"{verb} gearmand once its jobs are done"
+    lost = f", losing {jobs_text(decision.lost)}" if decision.lost else ""
+    return f"{verb} gearmand{lost}"
+
+
 class _Presence(_Convergence):
-    """state: present."""
+    """state: present and restarted."""
 
     def converge(self):
         settings = self.request.settings
@@ -270,14 +174,13 @@ class _Presence(_Convergence):
                 addresses, settings.port, self.current.process, self.current.started.port
             )
         files = self._files()
-        wanted = packages.missing(
-            {PACKAGE: self.installed} if self.installed else {}, {PACKAGE: self.request.version}
-        )
+        wanted = self._wanted()
         self._check_version(wanted)
         if self.installed:
             self._check_arguments(files)
         preview = self.service.preview(True)
-        decision = self._decision(files, bool(wanted) or preview.redefines)
+        redefined = bool(wanted) or preview.redefines or self.request.state == "restarted"
+        decision = self._decision(files, redefined)
         actions = self._actions(wanted, preview.lines, decision)
         changed = bool(files.changed() or actions)
         if not self.check_mode and changed:
@@ -297,9 +200,18 @@ class _Presence(_Convergence):
                 )
         return Files(before, after)
 
+    def _wanted(self):
+        """Return what apt-get has to be asked for."""
+        version = self.request.version
+        if version == config.LATEST:
+            version = packages.candidate(self.run, PACKAGE) if self.installed else None
+        return packages.missing(
+            {PACKAGE: self.installed} if self.installed else {}, {PACKAGE: version}
+        )
+
     def _check_version(self, wanted):
         """In check mode, predict what apt-get would say to a version."""
-        if wanted and self.request.version and self.check_mode:
+        if wanted and self.request.version not in (None, config.LATEST) and self.check_mode:
             known = self._known_versions()
             if known and not fnmatch.filter(known, self.request.version):
                 raise self._no_such_version(known)
@@ -343,53 +255,45 @@ class _Presence(_Convergence):
         if current is None:
             return None
         stale = any(
-            current.files.get(path, files.before[path]) != text
+            config.needs_restart(path, current.files.get(path, files.before[path]), text)
             for path, text in files.after.items()
         )
         other = current.process.argv() != self.service.command or current.process.replaced()
         if not (stale or other or redefined):
             return None
-        settings = self.request.settings
-        kept = current.started.queue.persistent and current.started.queue == settings.queue
-        return decide(self.request.restart, current.jobs, kept)
+        return self._decide(self.request.settings.queue)
 
     def _actions(self, wanted, todo, decision):
         actions = [f"install {specification}" for specification in wanted] + list(todo)
         if self.current is None:
             actions.append("start gearmand")
-        elif decision is not None and decision.how == "drain":
-            actions.append("restart gearmand once its jobs are done")
-        elif decision is not None and decision.how == "restart":
-            lost = f", losing {jobs_text(decision.lost)}" if decision.lost else ""
-            actions.append(f"restart gearmand{lost}")
+        elif decision is not None and decision.how != "leave":
+            actions.append(_ending("restart", decision))
         return actions
 
     def _apply(self, files, wanted, decision):
         self._install(wanted)
-        if not self.installed:
+        if wanted:
             self._check_arguments(files)
         made = self._make_queue_directory()
         was_enabled = bool(self.installed) and self.service.enabled()
-        how = decision.how if decision else ("leave" if self.current else "start")
-        try:
-            if files.changed():
-                self._take_note(files)
-                self._write(files.changed())
-                self.service.reload()
-            self._bring_up(how)
-        except Drains as error:
-            raise Drains(
-                f"{error}. It is then started with the new configuration, at the latest by the next run "
-                "of this. Nothing was killed",
-                **error.details,
-            ) from None
-        except (GearvisorError, OSError) as error:
-            back = self._roll_back(files, was_enabled)
-            remove_directories(made)
-            details = getattr(error, "details", {})
-            log = details.get("log")
-            said = f". The last lines of its log: {log}" if log else ""
-            raise GearvisorError(f"{error}. {back}{said}", **details) from error
+        done = (
+            f"Nothing was changed but the package, {wanted[0]}" if wanted else "Nothing was changed"
+        )
+        with self._closed(decision, done):
+            try:
+                if files.changed():
+                    running.take_note(self.current, files.before)
+                    self._write(files.changed())
+                    self.service.reload()
+                self._bring_up(decision)
+            except (GearvisorError, OSError) as error:
+                back = self._roll_back(files, was_enabled)
+                remove_directories(made)
+                details = getattr(error, "details", {})
+                log = details.get("log")
+                said = f". The last lines of its log: {log}" if log else ""
+                raise GearvisorError(f"{error}. {back}{said}", **details) from error
 
     def _install(self, wanted):
         if not wanted:
@@ -411,7 +315,7 @@ class _Presence(_Convergence):
         SQLite makes its journal beside the file. Returns the directories made.
         """
         queue = self.request.settings.queue
-        if not queue.persistent:
+        if queue.path is None:
             return []
         directory = os.path.dirname(queue.path)
         made = []
@@ -430,20 +334,17 @@ class _Presence(_Convergence):
                 )
         return made
 
-    def _bring_up(self, how):
-        if how == "leave":
+    def _bring_up(self, decision):
+        if self.current is not None and (decision is None or decision.how == "leave"):
             self.service.settle()
             return
-        old = self.current.process if self.current else None
-        if how == "drain":
-            self._drain()
+        if self.current is None:
             self.service.start()
-        elif how == "restart":
-            self.service.restart()
+            self._wait_ready(self._address())
         else:
-            self.service.start()
-        self._wait_ready(self._address(), old)
-        self._forget()
+            self.service.restart()
+            self._wait_ready(self._address(), self.current.process)
+        running.forget_note()
 
     def _address(self):
         return config.client_address(self.request.settings.listen, self.request.settings.port)
@@ -456,7 +357,7 @@ class _Presence(_Convergence):
             process = self.service.process()
             if process is not None and (old is None or process.identity() != old.identity()):
                 try:
-                    with Admin(address, _ADMIN_SECONDS) as admin:
+                    with Admin(address, running.ADMIN_SECONDS) as admin:
                         return admin.version()
                 except GearmanError as error:
                     reason = str(error)
@@ -478,14 +379,14 @@ class _Presence(_Convergence):
             self.service.reload()
             if self.current is None:
                 self.service.stop(was_enabled)
-                self._forget()
+                running.forget_note()
                 return "It was stopped, and the old files are back"
-            running = self.service.process()
-            if running is not None and running.pid == self.current.process.pid:
+            process = self.service.process()
+            if process is not None and process.pid == self.current.process.pid:
                 return "The old files are back, and the server was not touched"
             self.service.restart()
             self._wait_ready(self.current.started.address)
-            self._forget()
+            running.forget_note()
         except Exception as error:
             return f"The old server could not be put back whole: {error}"
         return "The old configuration is back, and the server runs with it"
@@ -502,7 +403,7 @@ class _Presence(_Convergence):
                 "gearmand did not answer before it was ended, so what it held is not known"
             )
         queue = self.request.settings.queue
-        if queue.persistent and f"{queue.path}/".startswith(f"{config.PURGED}/"):
+        if queue.path and f"{queue.path}/".startswith(f"{config.PURGED}/"):
             self.warnings.append(
                 f"queue.path: a purge of {PACKAGE} deletes {config.PURGED} with the queue"
             )
@@ -522,6 +423,7 @@ class _Presence(_Convergence):
             "service_manager": self.service.name,
             "files": sorted([*files.changed(), *(diff["after_header"] for diff in diffs)]),
             "actions": actions,
+            "workers": self.current.workers if self.current else {},
             "restarted": restarted,
             "restart_pending": pending,
             "lost": as_json(decision.lost) if decision else {},
@@ -533,7 +435,7 @@ class _Presence(_Convergence):
         """Return the version that the server says; None when it is asked only *once* in vain."""
         if not once:
             return self._wait_ready(address)
-        with contextlib.suppress(GearmanError), Admin(address, _ADMIN_SECONDS) as admin:
+        with contextlib.suppress(GearmanError), Admin(address, running.ADMIN_SECONDS) as admin:
             return admin.version()
         return None
 
@@ -544,6 +446,34 @@ class _Presence(_Convergence):
             self.warnings.append(
                 f"file_descriptors: this host allows gearmand only {limit} of {wanted}"
             )
+
+
+class _Stop(_Convergence):
+    """state: stopped."""
+
+    def converge(self):
+        decision = None
+        if self.current is not None:
+            decision = self._decide(self.current.started.queue)
+            if decision.how == "leave":
+                raise InvalidOption(
+                    "restart", "never", "leaves gearmand running", "Use auto, drain or force"
+                )
+        actions = [_ending("stop", decision)] if decision else []
+        if actions and not self.check_mode:
+            with self._closed(decision, "It was not stopped"):
+                self.service.halt()
+            running.forget_note()
+        return {
+            "changed": bool(actions),
+            "service_manager": self.service.name,
+            "files": [],
+            "actions": actions,
+            "workers": self.current.workers if self.current else {},
+            "lost": as_json(decision.lost) if decision else {},
+            "warnings": self.warnings,
+            "diff": self._diff(Files({}, {}), actions),
+        }
 
 
 class _Absence(_Convergence):
@@ -573,6 +503,9 @@ class _Absence(_Convergence):
         ours = {
             path: text for path, text in before.items() if text is not None and config.is_ours(text)
         }
+        limits = read_text(config.MAX_QUEUE)
+        if limits is not None:
+            ours[config.MAX_QUEUE] = limits
         for path in paths:
             if before[path] is not None and path not in ours:
                 self.warnings.append(f"{path} was not written by this module and stays")
@@ -589,44 +522,26 @@ class _Absence(_Convergence):
                 "Use auto, drain or force",
             )
         queue = self.current.started.queue
-        decision = decide(self.request.restart, self.current.jobs, queue.persistent)
-        if queue.persistent and self.current.jobs:
+        decision = self._decide(queue)
+        if queue.survives and self.current.jobs:
             self.warnings.append(
                 f"The queue stays, with {jobs_text(self.current.jobs)}: {queue.path or queue.type}"
             )
         return decision
 
     def _actions(self, todo, decision):
-        actions = []
-        if decision is not None:
-            lost = f", losing {jobs_text(decision.lost)}" if decision.lost else ""
-            actions.append(
-                "stop gearmand once its jobs are done"
-                if decision.how == "drain"
-                else f"stop gearmand{lost}"
-            )
+        actions = [_ending("stop", decision)] if decision is not None else []
         actions += todo
         if self.installed:
             actions.append(f"remove {PACKAGE}")
         return actions
 
     def _apply(self, files, decision):
-        # Without its configuration a drained server does not come up again before it is removed.
-        self._write({path: text for path, text in files.after.items() if path == config.CONFIG})
-        try:
-            if decision is not None and decision.how == "drain":
-                self._drain()
-        except Drains as error:
-            self._write(files.before)
-            raise Drains(
-                f"{error}. Nothing was removed, and it then starts again as it was: run this again with "
-                "a longer drain_timeout, or with restart: force",
-                **error.details,
-            ) from None
-        self.service.remove()
-        self._write(files.after)
-        self.service.reload()
-        self._forget()
+        with self._closed(decision, "Nothing was removed"):
+            self.service.remove()
+            self._write(files.after)
+            self.service.reload()
+        running.forget_note()
         if self.installed:
             packages.remove(self.run, [PACKAGE])
 

@@ -68,7 +68,10 @@ class Systemd:
 
     def files(self, settings):
         """Return {path: text} of the files that define the service."""
-        return {DROP_IN: config.drop_in_text(settings)}
+        return {
+            DROP_IN: config.drop_in_text(settings),
+            config.MAX_QUEUE_SCRIPT: config.max_queue_script(),
+        }
 
     def file_descriptors(self, _settings):
         """Return what gearmand.conf has to say; the drop-in says it already."""
@@ -117,6 +120,10 @@ class Systemd:
         self._run(
             ["systemctl", "stop" if enabled else "disable", *([] if enabled else ["--now"]), UNIT]
         )
+
+    def halt(self):
+        """Stop it until it is started again, or the host is."""
+        self._systemctl("stop", UNIT)
 
     def remove(self):
         """Stop it and see that it does not come back."""
@@ -169,9 +176,16 @@ class Supervised:
         # Debian's own, which must not run beside ours.
         self._debian = Systemd(run) if systemd_runs else None
 
-    def files(self, _settings):
-        """Return no files: the fleet looks after its own."""
-        return {}
+    def files(self, settings):
+        """Return {path: text} of the files that the service needs; the fleet looks after its own."""
+        if settings.memory_max is not None:
+            raise InvalidOption(
+                "memory_max",
+                settings.memory_max,
+                "needs systemd: Supervisor limits no memory",
+                "Leave it out on this host",
+            )
+        return {config.MAX_QUEUE_SCRIPT: config.max_queue_script()}
 
     def file_descriptors(self, settings):
         """Return how many files gearmand shall allow itself: supervisord's limit bounds it."""
@@ -242,6 +256,11 @@ class Supervised:
         """Stop it; *enabled* tells whether the program was there before, and stays."""
         if not enabled:
             self.remove()
+
+    def halt(self):
+        """See Systemd.halt."""
+        self._supervisord.stop_group(NAME)
+        self._stop_debians()
 
     def remove(self):
         """Stop it and see that it does not come back."""

@@ -3,8 +3,15 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import InvalidOption
-from ansible_collections.gearvisor.gearvisor.plugins.module_utils.gearmand import config, server
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import (
+    GearvisorError,
+    InvalidOption,
+)
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.gearmand import (
+    config,
+    queues,
+    server,
+)
 from ansible_collections.gearvisor.gearvisor.plugins.modules import gearman_job_server
 
 testing = pytest.importorskip("ansible.module_utils.testing")
@@ -27,7 +34,7 @@ def test_the_request_has_what_was_asked_for():
     request = gearman_job_server.request_from(
         params(port=4731, queue={"type": "sqlite"}, restart="drain", version="1.1.2*")
     )
-    queue = config.Queue("libsqlite3", config.QUEUE_PATH, config.QUEUE_TABLE)
+    queue = queues.typed_queue({"type": "sqlite"})
     assert request == server.Request(
         config.Settings(port=4731, queue=queue), restart="drain", version="1.1.2*"
     )
@@ -58,9 +65,25 @@ def test_errors_name_the_option(capsys):
 
 
 def test_other_queue_types_are_not_offered(capsys):
-    code, result = run_main(capsys, queue={"type": "redis"})
+    code, result = run_main(capsys, queue={"type": "tokyocabinet"})
     assert code == 1
-    assert "builtin, libsqlite3, sqlite" in result["msg"]
+    assert "builtin, libsqlite3, mysql" in result["msg"]
+
+
+def test_a_password_is_not_shown(capsys, monkeypatch):
+    secret = "Hunter2-of-the-test"
+
+    def converge(request, run, check_mode):
+        (line,) = [line for line in request.settings.queue.lines() if secret in line]
+        raise GearvisorError(f"it does not start: {line}", log=line)
+
+    monkeypatch.setattr(server, "converge", converge)
+    queue = {"type": "mysql", "password": secret}
+    with testing.patch_module_args({"queue": queue}), pytest.raises(SystemExit):
+        gearman_job_server.main()
+    printed = "".join(capsys.readouterr())
+    assert "it does not start" in printed
+    assert secret not in printed
 
 
 def test_results_and_warnings_are_handed_on(capsys, monkeypatch):

@@ -6,6 +6,7 @@ import stat
 import pytest
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.debian.files import (
     read_text,
+    remove_empty,
     restore_text,
     write_text,
 )
@@ -83,3 +84,12 @@ def test_restore_text(tmp_path):
     path.symlink_to("/not/there")
     restore_text(str(path), None, 0o600, **ME)
     assert not path.is_symlink()
+
+
+def test_only_empty_directories_go(tmp_path):
+    for name in ("empty/inner", "full/inner"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "full/file").touch()
+    for name in ("empty", "full", "none"):
+        remove_empty(str(tmp_path / name / "inner"), str(tmp_path / name))
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "full"]

@@ -189,3 +189,39 @@ def test_remove(policy):
     assert host.policies == [None]
     with pytest.raises(GearvisorError, match=r"^state: 'absent' cannot remove x: Unable to locate"):
         packages.remove(Host(policy, BAD).run, ["x"])
+    with pytest.raises(GearvisorError, match=r"^method: 'source' cannot remove x"):
+        packages.remove(Host(policy, BAD).run, ["x"], "method: 'source'")
+
+
+def test_removed_with():
+    """As apt-get says it with --simulate, in the words of Debian 12 and 13."""
+    said = (
+        "NOTE: This is only a simulation!\n"
+        "Remv php-gearman [2.1.0+1.1.2-12]\n"
+        "Remv php8.2-gearman [2.1.0+1.1.2-12] [php8.2-gearman:amd64 on php-x:amd64] []\n"
+    )
+    calls = []
+
+    def run(argv, **_):
+        calls.append(argv)
+        return 0, said, ""
+
+    assert packages.removed_with(run, ["php8.2-gearman"]) == ["php-gearman", "php8.2-gearman"]
+    assert "--simulate" in calls[0]
+    assert calls[0][-2:] == ["remove", "php8.2-gearman"]
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ("gearman-job-server:\n  Installed: 1.1.20\n  Candidate: 1.1.21+ds-1\n", "1.1.21+ds-1"),
+        ("gearman-job-server:\n  Installed: (none)\n  Candidate: (none)\n", None),
+        ("", None),
+    ],
+)
+def test_candidate(told, expected):
+    def run(argv, environ_update=None):
+        assert argv == ["apt-cache", "policy", "gearman-job-server"]
+        return 0, told, ""
+
+    assert packages.candidate(run, "gearman-job-server") == expected

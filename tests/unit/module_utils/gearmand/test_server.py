@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
+import threading
 
 import pytest
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import (
@@ -16,56 +18,21 @@ from ansible_collections.gearvisor.gearvisor.plugins.module_utils.gearman.admin 
     FunctionStatus,
 )
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.gearman.client import Client
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.gearman.connection import (
+    Connection,
+)
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.gearman.protocol import (
+    Packet,
+    encode,
+)
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.gearmand import (
     config,
+    queues,
+    running,
     server,
     service,
 )
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.gearmand.process import Process
-
-JOBS = {"resize": FunctionStatus(3, 1, 2), "mail": FunctionStatus(0, 1, 1)}
-
-
-@pytest.mark.parametrize(
-    ("restart", "jobs", "kept", "expected"),
-    [
-        ("auto", {}, False, server.Decision("drain", {})),
-        ("auto", {}, True, server.Decision("restart", {})),
-        ("auto", JOBS, True, server.Decision("restart", {})),
-        ("drain", JOBS, False, server.Decision("drain", {})),
-        ("drain", None, False, server.Decision("drain", {})),
-        ("force", JOBS, False, server.Decision("restart", JOBS)),
-        ("force", JOBS, True, server.Decision("restart", {})),
-        ("force", None, False, server.Decision("restart", {})),
-        ("never", JOBS, False, server.Decision("leave", {})),
-        ("never", None, False, server.Decision("leave", {})),
-    ],
-)
-def test_decide(restart, jobs, kept, expected):
-    assert server.decide(restart, jobs, kept) == expected
-
-
-def test_jobs_are_not_lost_unasked():
-    with pytest.raises(InvalidOption) as caught:
-        server.decide("auto", JOBS, False)
-    told = str(caught.value)
-    assert "would lose 5 jobs: resize (3 queued, 1 running), mail (0 queued, 1 running)" in told
-    assert all(way in told for way in ("drain", "force", "never"))
-    assert caught.value.details["lost"]["resize"] == {"queued": 3, "running": 1}
-
-
-@pytest.mark.parametrize("kept", [True, False])
-def test_an_unknown_number_of_jobs_is_not_lost_unasked(kept):
-    with pytest.raises(InvalidOption, match="does not answer"):
-        server.decide("auto", None, kept)
-
-
-def test_jobs_text_stays_short():
-    jobs = {f"f{number:03}": FunctionStatus(number, 0, 0) for number in range(1, 101)}
-    text = server.jobs_text(jobs)
-    assert text.startswith("5050 jobs: f100 (100 queued, 0 running), f099")
-    assert text.endswith("and 90 more functions")
-    assert server.jobs_text({"a": FunctionStatus(1, 0, 0)}).startswith("1 job: ")
 
 
 class Child:
@@ -117,6 +84,9 @@ class Child:
             self.child.terminate()
             self.child.wait()
 
+    def halt(self):
+        self.stop(True)
+
     def remove(self):
         self.stop(False)
 
@@ -125,6 +95,16 @@ class Child:
 
     def last_lines(self):
         return "the last line"
+
+
+def sqlite(directory):
+    return queues.Queue(
+        "libsqlite3",
+        (
+            ("libsqlite3-db", str(directory / "queue.sqlite3")),
+            ("libsqlite3-table", "jobs"),
+        ),
+    )
 
 
 def run(argv, environ_update=None):
@@ -140,7 +120,8 @@ def child(start, tmp_path, monkeypatch):
     path = tmp_path / "etc" / "gearmand.conf"
     # gearmand runs as the test's own user, who is root.
     monkeypatch.setattr(config, "CONFIG", str(path))
-    monkeypatch.setattr(server, "NOTE", str(tmp_path / "note.json"))
+    monkeypatch.setattr(config, "MAX_QUEUE", str(tmp_path / "etc" / "max_queue.json"))
+    monkeypatch.setattr(running, "NOTE", str(tmp_path / "note.json"))
     monkeypatch.setattr(server, "_gearman", lambda: (0, 0))
     monkeypatch.setattr(server, "_as_gearman", lambda: [])
     monkeypatch.setattr(
@@ -160,7 +141,7 @@ def converge(child, port):
     """Call it with settings and with options of the Request."""
 
     def do(check_mode=False, queue=None, threads=4, **options):
-        settings = config.Settings(port=port, threads=threads, queue=queue or config.Queue())
+        settings = config.Settings(port=port, threads=threads, queue=queue or queues.Queue())
         return server.converge(
             server.Request(settings, ready_timeout=5, **options), run, check_mode
         )
@@ -171,6 +152,12 @@ def converge(child, port):
 def queue_job(port, function="resize", unique="1"):
     with Client([f"127.0.0.1:{port}"]) as client:
         client.submit(function, b"data", background=True, unique=unique)
+
+
+def do_one_job(connection):
+    connection.send(encode(Packet.CAN_DO, b"resize") + encode(Packet.GRAB_JOB_UNIQ))
+    _kind, arguments = connection.receive(5)
+    connection.send(encode(Packet.WORK_COMPLETE, arguments[0], b""))
 
 
 def text():
@@ -237,7 +224,7 @@ def test_never_leaves_the_restart_pending_until_it_is_done(converge, child, port
 
 
 def test_the_running_queue_counts_not_the_one_in_the_file(converge, child, port, tmp_path):
-    persistent = config.Queue("libsqlite3", str(tmp_path / "queue.sqlite3"), "jobs")
+    persistent = sqlite(tmp_path)
     converge()
     queue_job(port)
     converge(queue=persistent, restart="never")
@@ -246,33 +233,69 @@ def test_the_running_queue_counts_not_the_one_in_the_file(converge, child, port,
 
 
 def test_jobs_in_a_file_survive_a_restart(converge, child, port, tmp_path):
-    persistent = config.Queue("libsqlite3", str(tmp_path / "queue.sqlite3"), "jobs")
+    persistent = sqlite(tmp_path)
     converge(queue=persistent)
     queue_job(port)
     assert converge(queue=persistent, threads=5)["restarted"]
     with Admin(f"127.0.0.1:{port}") as admin:
-        assert server.jobs_of(admin) == {"resize": FunctionStatus(1, 0, 0)}
+        assert admin.status() == {"resize": FunctionStatus(1, 0, 0)}
     with pytest.raises(InvalidOption, match="would lose 1 job"):
         converge()
 
 
-def test_a_drain_that_takes_too_long_kills_nothing(converge, child, port):
+def test_a_drain_that_takes_too_long_changes_nothing(converge, child, port):
     converge()
     queue_job(port)
-    with pytest.raises(server.Drains) as caught:
+    with pytest.raises(InvalidOption, match="gearmand still has 1 job: resize") as caught:
         converge(threads=5, restart="drain", drain_timeout=1)
     assert caught.value.details["left"] == {"resize": {"queued": 1, "running": 0}}
+    assert child.starts == 1
+    assert "--threads=4\n" in text()
+    queue_job(port, unique="2")
+    assert not converge()["changed"]
+
+
+def test_drain_restarts_when_the_workers_are_done(converge, child, port):
+    converge()
+    queue_job(port)
+    with contextlib.closing(Connection("127.0.0.1", port, 5)) as worker:
+        threading.Timer(1, do_one_job, [worker]).start()
+        result = converge(threads=5, restart="drain", drain_timeout=20)
+    assert result["restarted"]
+    assert result["lost"] == {}
+    assert child.starts == 2
+
+
+def test_stopped(converge, child, port):
+    converge()
+    queue_job(port)
+    with pytest.raises(InvalidOption, match="would lose 1 job"):
+        converge(state="stopped")
+    with pytest.raises(InvalidOption, match="leaves gearmand running"):
+        converge(state="stopped", restart="never")
+    assert converge(check_mode=True, state="stopped", restart="force")["changed"]
     assert child.process() is not None
-    assert "--threads=5\n" in text()
-    with pytest.raises(InvalidOption, match="still draining"):
-        converge(threads=5)
+    result = converge(state="stopped", restart="force")
+    assert result["lost"] == {"resize": {"queued": 1, "running": 0}}
+    assert child.process() is None
+    assert not converge(state="stopped")["changed"]
+    assert converge()["actions"] == ["start gearmand"]
+
+
+def test_restarted_without_a_change(converge, child, port):
+    converge()
+    assert converge(state="restarted")["restarted"]
+    assert child.starts == 2
+    queue_job(port)
+    with pytest.raises(InvalidOption, match="would lose 1 job"):
+        converge(state="restarted")
 
 
 def test_a_server_that_does_not_start_is_taken_back(converge, child, port, tmp_path):
     converge()
     broken = tmp_path / "queue.sqlite3"
     broken.write_text("This is no database, and long enough for SQLite to see that." * 3)
-    queue = config.Queue("libsqlite3", str(broken), "jobs")
+    queue = sqlite(tmp_path)
     with pytest.raises(GearvisorError) as caught:
         converge(queue=queue)
     assert "it ended at once. The old configuration is back" in str(caught.value)
@@ -285,7 +308,7 @@ def test_a_first_server_that_does_not_start_leaves_no_file(converge, child, tmp_
     broken = tmp_path / "queue.sqlite3"
     broken.write_text("This is no database, and long enough for SQLite to see that." * 3)
     with pytest.raises(GearvisorError, match="It was stopped, and the old files are back"):
-        converge(queue=config.Queue("libsqlite3", str(broken), "jobs"))
+        converge(queue=sqlite(tmp_path))
     assert not os.path.exists(config.CONFIG)
 
 
@@ -303,6 +326,22 @@ def test_files_that_cannot_be_written_do_not_cost_the_server(converge, child, mo
         converge(threads=6)
     assert child.process().pid == pid
     assert not converge()["changed"]
+
+
+@pytest.mark.parametrize(
+    ("candidate", "actions"),
+    [
+        ("1.1.20+ds-1", []),
+        (
+            "1.1.21+ds-1",
+            ["install gearman-job-server=1.1.21+ds-1", "restart gearmand once its jobs are done"],
+        ),
+    ],
+)
+def test_the_latest_version(converge, child, monkeypatch, candidate, actions):
+    converge()
+    monkeypatch.setattr(server.packages, "candidate", lambda *_: candidate)
+    assert converge(check_mode=True, version="latest")["actions"] == actions
 
 
 def test_anothers_file_is_left_alone(converge, child):
@@ -334,7 +373,7 @@ def test_absent(converge, child, port):
 def test_absent_that_drains_too_long_takes_nothing_away(converge, child, port):
     converge()
     queue_job(port)
-    with pytest.raises(server.Drains, match="Nothing was removed"):
+    with pytest.raises(InvalidOption, match="Nothing was removed"):
         converge(state="absent", restart="drain", drain_timeout=1)
     assert "--threads=4\n" in text()
     assert child.removed == []
