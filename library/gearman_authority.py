@@ -1,0 +1,104 @@
+#!/usr/bin/python
+# Copyright: Gearvisor contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: gearman_authority
+short_description: Keep a private certificate authority for the tunnel
+version_added: 0.1.0
+author: Gearvisor contributors
+description:
+  - Makes a certificate authority in a directory, and a key and a certificate for each host. Meant for
+    the control node, with C(delegate_to) and C(run_once); the authority's key stays there.
+  - What is there and good is kept. A certificate is made anew when it nears its end, does not fit its
+    key or its authority, or was issued for other names.
+  - The authority's own certificate is renewed with its key, so certificates that it signed stay good.
+requirements:
+  - The program C(openssl), 1.1.1 or later, where it runs.
+options:
+  directory:
+    description:
+      - Where it all is, with C(ca.key), C(ca.pem), and C(hosts/NAME.key) and C(hosts/NAME.pem) for each
+        host. Readable by its owner alone, and kept out of git.
+    type: path
+    required: true
+  hosts:
+    description:
+      - Who gets a certificate, by name. C(names) are the host names and IP addresses it is issued for;
+        C(server) tells whether it is also for a job server.
+    type: dict
+    required: true
+  days:
+    description: How long a certificate is valid.
+    type: int
+    default: 365
+  renew_days:
+    description: How many days before its end a new one is made.
+    type: int
+    default: 60
+  authority_days:
+    description: How long the authority's own certificate is valid.
+    type: int
+    default: 3650
+  rotate:
+    description: Make new keys and certificates for all hosts, whatever the old ones are.
+    type: bool
+    default: false
+attributes:
+  check_mode: {support: full, description: Tells what would be made.}
+  diff_mode: {support: full, description: Lists what is made, and why.}
+  idempotent: {support: full, description: A second call changes nothing, unless it rotates.}
+"""
+
+EXAMPLES = r"""
+- name: Keep the certificates
+  gearman_authority:
+    directory: /home/admin/gearman-ca
+    hosts:
+      job1: {names: [job1, 192.0.2.11], server: true}
+      worker1: {names: [worker1]}
+  delegate_to: localhost
+  run_once: true
+"""
+
+RETURN = r"""
+actions:
+  description: What was made and why, or would be in check mode.
+  returned: success
+  type: list
+  elements: str
+  sample: [issue a certificate for job1 (ends soon)]
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.failure import GearvisorError
+from ..module_utils.tunnel import authority
+
+ARGUMENTS = {
+    "directory": {"type": "path", "required": True},
+    "hosts": {"type": "dict", "required": True},
+    "days": {"type": "int", "default": 365},
+    "renew_days": {"type": "int", "default": 60},
+    "authority_days": {"type": "int", "default": 3650},
+    "rotate": {"type": "bool", "default": False},
+}
+
+
+def main():
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    try:
+        hosts = authority.typed_hosts(module.params["hosts"])
+        request = authority.Request(**{**module.params, "hosts": hosts})
+        result = authority.converge(request, module.run_command, module.check_mode)
+    except GearvisorError as error:
+        module.fail_json(msg=str(error), **error.details)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

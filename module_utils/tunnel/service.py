@@ -1,0 +1,169 @@
+# Copyright: Gearvisor contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who keeps stunnel running: systemd, or Supervisor where there is no systemd.
+
+Both classes have the same methods, so that tunnel.py need not know which it is. Neither ever
+restarts a stunnel that runs: a reload takes every setting in and leaves connections alone.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ..debian import systemd
+from ..failure import GearvisorError, InvalidOption
+from ..gearmand.process import Process
+from ..supervisor import fleet
+from . import config
+
+NAME = "gearman-tunnel"
+UNIT = f"{NAME}.service"
+UNIT_FILE = f"/etc/systemd/system/{UNIT}"
+FLEET = "gearman_tunnel"
+# systemd leaves a note there of what the container is of.
+_CONTAINER = "/run/systemd/container"
+_LOG_LINES = 10
+
+
+def choose(wanted, run, check_mode):
+    """Return the service for the option service_manager. Raises GearvisorError if it is not there."""
+    runs = systemd.runs()
+    if wanted == "systemd" and not runs:
+        raise InvalidOption(
+            "service_manager", wanted, "does not run on this host", "Use auto or supervisor"
+        )
+    return Systemd(run) if runs and wanted != "supervisor" else Supervised(run, check_mode)
+
+
+class Systemd:
+    """A unit of our own; Debian's belong to Debian's way of configuring stunnel."""
+
+    name = "systemd"
+
+    def __init__(self, run):
+        self._run = run
+
+    def files(self):
+        """Return {path: text} of the files that define the service."""
+        return {UNIT_FILE: config.unit_text(os.path.exists(_CONTAINER))}
+
+    def process(self):
+        """Return the Process that runs now, or None."""
+        pid = int(self._show().get("MainPID") or 0)
+        return Process(pid) if pid else None
+
+    def preparations(self, _installed):
+        """Return what prepare() will have to do besides reading the files again, as texts."""
+        return [] if self._show().get("UnitFileState") == "enabled" else [f"enable {UNIT}"]
+
+    def prepare(self):
+        """Take the files in and see that it starts at boot; touches no process."""
+        self._systemctl("daemon-reload")
+        self._systemctl("enable", "--quiet", UNIT)
+
+    def start(self):
+        """Start it after prepare()."""
+        self._run(["systemctl", "reset-failed", UNIT])
+        self._systemctl("start", UNIT)
+
+    def reload(self, _running):
+        """Have the Process that runs take its configuration in; touches no connection."""
+        self._systemctl("reload", UNIT)
+
+    def remove(self):
+        """Stop it and see that it does not come back; its file goes later."""
+        if self._show().get("LoadState") == "loaded":
+            self._systemctl("disable", "--quiet", "--now", UNIT)
+
+    def forget(self):
+        """Take in that the files are gone."""
+        self._systemctl("daemon-reload")
+
+    def last_lines(self):
+        """Return the end of its log."""
+        _rc, out, _err = self._run(
+            ["journalctl", "--unit", UNIT, "--lines", str(_LOG_LINES), "--no-pager", "--output=cat"]
+        )
+        return out.strip()
+
+    def _show(self):
+        _rc, out, _err = self._run(
+            ["systemctl", "show", "--property=LoadState,UnitFileState,MainPID", UNIT]
+        )
+        return dict(line.partition("=")[::2] for line in out.splitlines())
+
+    def _systemctl(self, *arguments):
+        rc, _out, err = self._run(["systemctl", *arguments])
+        if rc != 0:
+            raise GearvisorError(
+                f"'systemctl {' '.join(arguments)}' failed: {err.strip()}. "
+                f"See 'systemctl status {UNIT}' and 'journalctl -u {UNIT}' on the host"
+            )
+
+
+class Supervised:
+    """A Supervisor program."""
+
+    name = "supervisor"
+
+    def __init__(self, run, check_mode):
+        self._where = fleet.Host(run)
+        self._supervisord = fleet.connect(self._where, check_mode)
+        self._check_mode = check_mode
+
+    def files(self):
+        """Return no files: the fleet looks after its own."""
+        return {}
+
+    def process(self):
+        """See Systemd.process."""
+        pids = [info.pid for info in self._programs() if info.pid]
+        return Process(pids[0]) if pids else None
+
+    def preparations(self, installed):
+        """See Systemd.preparations."""
+        if not installed or self._supervisord is None:
+            return [f"add the program {NAME} to Supervisor"]
+        changes = fleet.converge(self._request(), self._where, check_mode=True)
+        return [f"add the program {NAME} to Supervisor"] if changes["changed"] else []
+
+    def prepare(self):
+        """See that the program is there, and as it shall be, which also starts it."""
+        fleet.converge(self._request(), self._where)
+
+    def start(self):
+        """Do nothing: prepare() has started it."""
+
+    def reload(self, running):
+        """See Systemd.reload."""
+        for info in self._programs():
+            # One that was started meanwhile has read it already.
+            if info.pid == running.pid:
+                self._supervisord.signal_process(info.full_name, "HUP")
+
+    def remove(self):
+        """See Systemd.remove."""
+        if self._supervisord is not None:
+            fleet.absent(FLEET, self._where)
+
+    def forget(self):
+        """Do nothing: remove() was all."""
+
+    def last_lines(self):
+        """See Systemd.last_lines."""
+        for info in self._programs():
+            return "\n".join(
+                self._supervisord.last_output(info.full_name).splitlines()[-_LOG_LINES:]
+            )
+        return ""
+
+    def _programs(self):
+        if self._supervisord is None:
+            return []
+        return [info for info in self._supervisord.processes() if info.group == NAME]
+
+    def _request(self):
+        # Readiness is that it listens, which tunnel.py waits for.
+        programs = {NAME: config.supervisor_program()}
+        return fleet.Request(programs=programs, fleet=FLEET, purge=True, wait=False)

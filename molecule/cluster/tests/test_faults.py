@@ -1,0 +1,61 @@
+"""Jobs flow while servers and hosts fail: none that was accepted is lost, and no call hangs."""
+
+import subprocess
+import time
+
+import pytest
+
+SERVERS = ("job1", "job2")
+
+
+def answers(host):
+    answer = host.run("python3 /srv/cluster/knock.py 127.0.0.1 4730 plain version").stdout
+    return answer.startswith("OK")
+
+
+def test_a_job_server_is_killed_and_comes_back(lab, load):
+    with load(12):
+        for server in SERVERS:
+            old = lab[server].check_output("pgrep -x gearmand")
+            lab[server].check_output("pkill -KILL -x gearmand")
+            lab.wait_until(lambda server=server: answers(lab[server]))
+            assert lab[server].check_output("pgrep -x gearmand") != old
+            time.sleep(2)
+
+
+def test_both_job_servers_are_restarted_one_at_a_time(lab, load):
+    with load(10):
+        for server in SERVERS:
+            lab[server].check_output("systemctl restart gearman-job-server")
+            lab.wait_until(lambda server=server: answers(lab[server]))
+            time.sleep(1)
+
+
+@pytest.mark.slow
+def test_both_job_servers_are_drained_one_at_a_time(lab, load):
+    """By the playbook, which lets jobs finish: no call that was accepted goes unanswered."""
+    with load(0) as jobs:
+        lab.play("playbooks/drain.yml")
+    told = {reason.partition(" ")[0] for reason in jobs.counts["failed"] + jobs.counts["refused"]}
+    assert told <= {"SubmitError:", "ServerUnavailable:"}
+
+
+@pytest.mark.slow
+def test_a_worker_host_stands_still(lab, load):
+    # Not from there: a client that stands still cannot look at its clock.
+    with load(30, clients=["worker1"]):
+        subprocess.run(["podman", "pause", lab.container("worker2")], check=True, stdout=-1)
+        time.sleep(15)
+        subprocess.run(["podman", "unpause", lab.container("worker2")], check=True, stdout=-1)
+
+
+@pytest.mark.slow
+def test_a_worker_host_is_cut_off(lab, load):
+    address = lab["worker2"].check_output("hostname --all-ip-addresses").strip()
+    chain = f"chain input {{ type filter hook input priority -10; ip saddr {address} drop; }};"
+    with load(35):
+        for server in SERVERS:
+            lab[server].check_output(f"nft 'table inet cut_off {{ {chain} }}'")
+        time.sleep(15)
+        for server in SERVERS:
+            lab[server].check_output("nft delete table inet cut_off")
