@@ -146,7 +146,7 @@ service_manager:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.failure import GearvisorError
-from ..module_utils.tunnel import certificates, config, tunnel
+from ..module_utils.tunnel import certificates, stunnel, tunnel
 
 ARGUMENTS = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -200,7 +200,7 @@ def main():
 def _request(params):
     settings = identity = None
     if params["state"] == "present":
-        settings = config.typed_settings(params["serve"], params["servers"])
+        settings = stunnel.typed_settings(params["serve"], params["servers"])
         identity = certificates.Identity(params["ca"], params["certificate"], params["key"])
     return tunnel.Request(settings, identity, params["state"], params["service_manager"])
 

@@ -1,7 +1,7 @@
 """The fixtures that the tests of all scenarios share.
 
-A test that takes `host` runs once for each host of its scenario, through testinfra's podman
-backend (Ansible's own takes seconds a test). `pytest.mark.on("trixie")`, with names of hosts or
+A test that takes `host` runs once for each host of its scenario, through testinfra's ssh backend
+(Ansible's takes seconds a test). `pytest.mark.on("trixie")`, with names of hosts or
 groups, keeps a test or a module to those. `pytest.mark.slow` leaves a test to runs with the
 environment variable GEARVISOR_TEST_ALL. `lab` gives the hosts by name, restarts them and runs
 Ansible on them.
@@ -19,6 +19,10 @@ import pytest
 import testinfra
 
 MOLECULE = Path(__file__).resolve().parent
+SSH = {
+    "ssh_config": str(MOLECULE / "shared/ssh_config"),
+    "controlpath": str(Path("~/.ansible/cp/gearvisor-%%C").expanduser()),
+}
 
 
 def run_ansible(command, *arguments):
@@ -49,7 +53,7 @@ class Lab:
         self.network = "gearvisor-" + os.environ["MOLECULE_SCENARIO_NAME"]
 
     def __getitem__(self, name):
-        return testinfra.get_host(f"podman://{self.container(name)}")
+        return testinfra.get_host(f"ssh://{self.container(name)}", **SSH)
 
     def container(self, name):
         return f"{self.network}-{name}"

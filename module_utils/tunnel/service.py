@@ -15,7 +15,7 @@ from ..debian import systemd
 from ..failure import GearvisorError, InvalidOption
 from ..gearmand.process import Process
 from ..supervisor import fleet
-from . import config
+from . import stunnel
 
 NAME = "gearman-tunnel"
 UNIT = f"{NAME}.service"
@@ -46,7 +46,7 @@ class Systemd:
 
     def files(self):
         """Return {path: text} of the files that define the service."""
-        return {UNIT_FILE: config.unit_text(os.path.exists(_CONTAINER))}
+        return {UNIT_FILE: stunnel.unit_text(os.path.exists(_CONTAINER))}
 
     def process(self):
         """Return the Process that runs now, or None."""
@@ -165,5 +165,5 @@ class Supervised:
 
     def _request(self):
         # Readiness is that it listens, which tunnel.py waits for.
-        programs = {NAME: config.supervisor_program()}
+        programs = {NAME: stunnel.supervisor_program()}
         return fleet.Request(programs=programs, fleet=FLEET, purge=True, wait=False)

@@ -22,7 +22,7 @@ from ..debian import packages, release
 from ..debian.files import diffs, read_text, remove_empty, restore_text
 from ..failure import GearvisorError, InvalidOption
 from ..gearmand import ports
-from . import certificates, config, service
+from . import certificates, service, stunnel
 
 PACKAGE = "stunnel4"
 _READY_SECONDS = 15
@@ -40,7 +40,7 @@ _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*", re.DOTALL)
 class Request(NamedTuple):
     """*settings* and *identity* are None with state: absent."""
 
-    settings: config.Settings
+    settings: stunnel.Settings
     identity: certificates.Identity
     state: str = "present"
     service_manager: str = "auto"
@@ -150,7 +150,7 @@ def _date(seconds):
 def _check_listeners(settings, running):
     """Refuse addresses that are not this host's, and ports that others listen on."""
     own = running.socket_inodes() if running else set()
-    for option, host, port in config.listeners(settings):
+    for option, host, port in stunnel.listeners(settings):
         try:
             addresses = ports.local_addresses(host)
         except InvalidOption as error:
@@ -177,16 +177,16 @@ def _check_listeners(settings, running):
 
 def _files(settings, identity, keeper):
     after = {
-        config.CA: identity.ca,
-        config.CERTIFICATE: identity.certificate,
-        config.KEY: identity.key,
-        config.CONFIG: config.config_text(settings),
+        stunnel.CA: identity.ca,
+        stunnel.CERTIFICATE: identity.certificate,
+        stunnel.KEY: identity.key,
+        stunnel.CONFIG: stunnel.config_text(settings),
         **keeper.files(),
     }
     after = {path: text if text.endswith("\n") else text + "\n" for path, text in after.items()}
     before = {path: read_text(path) for path in after}
-    if before[config.KEY] is not None and not _is_private(config.KEY):
-        before[config.KEY] = ""
+    if before[stunnel.KEY] is not None and not _is_private(stunnel.KEY):
+        before[stunnel.KEY] = ""
     return Files(before, after)
 
 
@@ -194,7 +194,7 @@ def _is_private(path):
     """Tell whether the key is readable by stunnel's user alone."""
     found = os.stat(path)
     try:
-        owner = pwd.getpwnam(config.USER).pw_uid
+        owner = pwd.getpwnam(stunnel.USER).pw_uid
     except KeyError:
         return False
     return found.st_uid == owner and found.st_mode & 0o777 == 0o600
@@ -226,8 +226,8 @@ def _write(texts):
     """Write the files, the key last among those that stunnel reads together."""
     for path, text in texts.items():
         os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
-        if path == config.KEY:
-            owner = pwd.getpwnam(config.USER)
+        if path == stunnel.KEY:
+            owner = pwd.getpwnam(stunnel.USER)
             restore_text(path, text, 0o600, owner.pw_uid, owner.pw_gid)
         else:
             restore_text(path, text, 0o644)
@@ -248,9 +248,9 @@ def _wait_ready(request):
 def _unready(request):
     """Return what stunnel does not do yet, or None."""
     listening = ports.listeners()
-    for _option, host, port in config.listeners(request.settings):
+    for _option, host, port in stunnel.listeners(request.settings):
         if not ports.conflicts(ports.local_addresses(host), port, listening):
-            return f"does not listen on {config.endpoint(host, port)}"
+            return f"does not listen on {stunnel.endpoint(host, port)}"
     serve = request.settings.serve
     if serve is not None and _presented(serve, request.identity) != certificates.leaf(
         request.identity.certificate
@@ -274,7 +274,7 @@ def _presented(serve, identity):
 
 def _absent(request, run, check_mode):
     keeper = service.choose(request.service_manager, run, check_mode)
-    paths = [config.CONFIG, config.KEY, config.CERTIFICATE, config.CA, *keeper.files()]
+    paths = [stunnel.CONFIG, stunnel.KEY, stunnel.CERTIFICATE, stunnel.CA, *keeper.files()]
     before = {path: text for path, text in ((p, read_text(p)) for p in paths) if text is not None}
     files = Files(before, dict.fromkeys(before))
     running = keeper.process()
@@ -282,7 +282,7 @@ def _absent(request, run, check_mode):
     if actions and not check_mode:
         keeper.remove()
         _write(files.after)
-        remove_empty(config.DIRECTORY, os.path.dirname(config.DIRECTORY))
+        remove_empty(stunnel.DIRECTORY, os.path.dirname(stunnel.DIRECTORY))
         keeper.forget()
     return {
         "changed": bool(actions),

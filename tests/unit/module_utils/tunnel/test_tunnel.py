@@ -5,20 +5,20 @@
 
 import pytest
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import InvalidOption
-from ansible_collections.gearvisor.gearvisor.plugins.module_utils.tunnel import config, tunnel
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.tunnel import stunnel, tunnel
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.tunnel.certificates import Facts
 
-SERVE = config.Serve("192.0.2.11", 4731, "127.0.0.1:4730", "job1", ("worker_1",))
-SERVER = config.Server("job2", "192.0.2.12", 4731, 4740)
+SERVE = stunnel.Serve("192.0.2.11", 4731, "127.0.0.1:4730", "job1", ("worker_1",))
+SERVER = stunnel.Server("job2", "192.0.2.12", 4731, 4740)
 DAY = 24 * 60 * 60
 
 
 @pytest.mark.parametrize(
     "host, settings",
     [
-        ("job1", config.Settings(SERVE, (SERVER,))),
-        ("job1", config.Settings(SERVE)),
-        ("worker_1", config.Settings(servers=(SERVER,))),
+        ("job1", stunnel.Settings(SERVE, (SERVER,))),
+        ("job1", stunnel.Settings(SERVE)),
+        ("worker_1", stunnel.Settings(servers=(SERVER,))),
     ],
 )
 def test_a_certificate_that_fits_passes(made, host, settings):
@@ -28,8 +28,8 @@ def test_a_certificate_that_fits_passes(made, host, settings):
 @pytest.mark.parametrize(
     "host, settings",
     [
-        ("worker_1", config.Settings(SERVE)),
-        ("job1", config.Settings(SERVE._replace(name="job2"))),
+        ("worker_1", stunnel.Settings(SERVE)),
+        ("job1", stunnel.Settings(SERVE._replace(name="job2"))),
     ],
 )
 def test_one_that_does_not_is_refused_with_the_way_out(made, host, settings):
@@ -44,7 +44,7 @@ def test_one_that_does_not_is_refused_with_the_way_out(made, host, settings):
 def test_an_empty_part_is_refused(made, part):
     identity = made.identity("worker_1")._replace(**{part: "\n"})
     with pytest.raises(InvalidOption, match=f"^{part}: '' is empty"):
-        tunnel.check_identity(identity, config.Settings(servers=(SERVER,)))
+        tunnel.check_identity(identity, stunnel.Settings(servers=(SERVER,)))
 
 
 @pytest.mark.parametrize("days, warned", [(22, False), (20.5, True), (1, True)])

@@ -5,7 +5,7 @@
 
 import pytest
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import InvalidOption
-from ansible_collections.gearvisor.gearvisor.plugins.module_utils.tunnel import config
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.tunnel import stunnel
 
 SERVE = {
     "listen": "192.0.2.11",
@@ -18,7 +18,7 @@ SERVER = {"name": "job2", "address": "192.0.2.12", "port": 4731, "local_port": 4
 
 
 def lines(serve=None, servers=()):
-    return config.config_text(config.typed_settings(serve, servers)).splitlines()
+    return stunnel.config_text(stunnel.typed_settings(serve, servers)).splitlines()
 
 
 def section(wanted, *arguments):
@@ -65,7 +65,7 @@ def test_both_sides_prove_who_they_are(line):
 
 
 def test_idle_limit_fits_into_stunnels_milliseconds():
-    assert 7 * 24 * 3600 < config.IDLE_SECONDS < 2**31 / 1000
+    assert 7 * 24 * 3600 < stunnel.IDLE_SECONDS < 2**31 / 1000
 
 
 @pytest.mark.parametrize(
@@ -87,14 +87,14 @@ def test_idle_limit_fits_into_stunnels_milliseconds():
 )
 def test_bad_values_are_refused(option, serve, servers):
     with pytest.raises(InvalidOption) as refused:
-        config.typed_settings(serve, servers)
+        stunnel.typed_settings(serve, servers)
     assert refused.value.details["option"] == option
 
 
 @pytest.mark.parametrize("in_container", [True, False])
 def test_systemd_filters_calls_but_in_a_container(in_container):
     """There Debian 13's systemd could not start it; what needs no filter holds everywhere."""
-    text = config.unit_text(in_container)
+    text = stunnel.unit_text(in_container)
     assert ("RestrictAddressFamilies=" in text) is not in_container
     assert "CapabilityBoundingSet=\nNoNewPrivileges=true\n" in text
     assert "User=stunnel4\n" in text
