@@ -70,6 +70,12 @@ options:
         served first, and others may starve.
     type: bool
     default: true
+  ssl:
+    description:
+      - gearmand's own TLS, which is refused. Debian builds gearmand without it. The daemon accepts
+        C(--ssl), logs that TLS is on, and goes on in plain text. Use the role P(gearman_tunnel#role).
+    type: bool
+    default: false
   worker_wakeup:
     description: How many sleeping workers a new job wakes, 0 to 255; V(0) is all.
     type: int
@@ -303,6 +309,7 @@ ARGUMENTS = {
     "backlog": {"type": "int", "default": 32},
     "job_retries": {"type": "int", "default": 3},
     "round_robin": {"type": "bool", "default": True},
+    "ssl": {"type": "bool", "default": False},
     "worker_wakeup": {"type": "int", "default": 0},
     "keepalive": {"type": "bool", "default": True},
     "file_descriptors": {"type": "int"},

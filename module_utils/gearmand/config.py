@@ -66,6 +66,14 @@ class Settings(NamedTuple):
 
 def typed_settings(options):
     """Return Settings of {option: value}; raises InvalidOption for what gearmand would misread."""
+    if options.get("ssl"):
+        raise InvalidOption(
+            "ssl",
+            True,
+            "would be accepted and change nothing: Debian builds gearmand without TLS, so it"
+            " speaks plain text whatever it is told",
+            "Leave it out, and encrypt between hosts with the role gearman_tunnel",
+        )
     values = {name: options[name] for name in Settings._fields if name in options}
     for name, (lowest, highest, why) in _RANGES.items():
         value = values.get(name)

@@ -53,6 +53,7 @@ def test_typed_settings(given, expected):
         ("listen", "--port=1"),
         ("listen", "-"),
         ("listen", "'localhost'"),
+        ("ssl", True),
         ("memory_max", ""),
         ("memory_max", "0"),
         ("memory_max", "lots"),
