@@ -115,7 +115,7 @@ class Cluster:
             self.lab = Lab(scratch, path, "bench-cluster")
             try:
                 say(f"Making {self.size} hosts")
-                self.lab.create(self.hosts)
+                self.lab.create()
                 yield self
             finally:
                 self.lab.destroy()

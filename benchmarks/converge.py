@@ -80,7 +80,7 @@ class Host:
         self.lab = Lab(scratch, PLAYBOOKS / "inventory.yml")
 
     def create(self):
-        self.lab.create([HOST])
+        self.lab.create()
         self.shell(
             "cat >/usr/local/bin/measured-python && chmod 755 /usr/local/bin/measured-python",
             MEASURED_PYTHON,

@@ -1,7 +1,7 @@
 # Copyright: Gearvisor contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The hosts that the benchmarks run on: containers of molecule/shared, reached by SSH."""
+"""The hosts that the benchmarks run on: containers of molecule/shared, reached as it says."""
 
 import datetime
 import json
@@ -31,54 +31,21 @@ class Lab:
         self.scratch = Path(scratch)
         self.inventory = inventory
         self.scenario = scenario
-        self.ssh = None
 
     def container(self, host):
         return f"gearvisor-{self.scenario}-{host}"
 
-    def create(self, hosts):
-        """Make the hosts anew, with SSH."""
+    def create(self):
+        """Make the hosts anew."""
         self.destroy()
         for playbook in ("create", "prepare"):
             self.playbook(ROOT / "molecule/shared" / f"{playbook}.yml")
-        key = self.scratch / "key"
-        if not key.exists():
-            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
-        for host in hosts:
-            self.shell(
-                host,
-                "export DEBIAN_FRONTEND=noninteractive; apt-get -qq update && "
-                "apt-get -qq install --no-install-recommends openssh-server >/dev/null 2>&1 && "
-                "mkdir -p -m 700 /root/.ssh && cat >/root/.ssh/authorized_keys",
-                key.with_suffix(".pub").read_text(),
-            )
-        self.ssh = self.scratch / "ssh.json"
-        self.ssh.write_text(
-            json.dumps({"lab": {"hosts": {h: self._by_ssh(h, key) for h in hosts}}})
-        )
-
-    def _by_ssh(self, host, key):
-        """Return how Ansible reaches the host.
-
-        As most hosts are reached. It is also several times faster than podman's connection, which
-        would make those who need many round trips look worse than they are.
-        """
-        settings = json.loads(self._podman("inspect", self.container(host)))[0]
-        networks = settings["NetworkSettings"]["Networks"]
-        return {
-            "ansible_connection": "ssh",
-            "ansible_host": next(iter(networks.values()))["IPAddress"],
-            "ansible_ssh_private_key_file": str(key),
-            "ansible_ssh_common_args": "-o StrictHostKeyChecking=no "
-            "-o UserKnownHostsFile=/dev/null -o LogLevel=ERROR",
-        }
 
     def destroy(self):
-        self.ssh = None
         self.playbook(ROOT / "molecule/shared/destroy.yml")
 
     def play(self, playbook, **variables):
-        """Run a playbook by SSH; return (wall time in seconds, number of changed tasks, its output)."""
+        """Run a playbook; return (wall time in seconds, number of changed tasks, its output)."""
         path = self.scratch / "variables.json"
         path.write_text(json.dumps(variables))
         started = time.perf_counter()
@@ -94,7 +61,6 @@ class Lab:
                 "ansible-playbook",
                 f"--inventory={ROOT / 'molecule/shared/inventory.yml'}",
                 f"--inventory={self.inventory}",
-                *([f"--inventory={self.ssh}"] if self.ssh else []),
                 *arguments,
                 playbook,
             ],
@@ -103,6 +69,7 @@ class Lab:
                 **os.environ,
                 "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
                 "ANSIBLE_NOCOLOR": "1",
+                "MOLECULE_PROJECT_DIRECTORY": str(ROOT),
                 "MOLECULE_SCENARIO_NAME": self.scenario,
             },
             capture_output=True,
