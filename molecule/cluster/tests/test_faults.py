@@ -32,10 +32,18 @@ def test_both_job_servers_are_restarted_one_at_a_time(lab, load):
 
 
 @pytest.mark.slow
-def test_both_job_servers_are_drained_one_at_a_time(lab, load):
-    """By the playbook, which lets jobs finish: no call that was accepted goes unanswered."""
+@pytest.mark.parametrize("playbook", ["drain", "upgrade"])
+def test_the_playbooks_take_one_job_server_at_a_time(lab, load, playbook):
+    """They let jobs finish: no call that was accepted goes unanswered."""
+    gearmand = "/usr/sbin/gearmand"
+    before = [lab[server].check_output("pgrep -x gearmand") for server in SERVERS]
+    for server in SERVERS:
+        # What dpkg does to a program that runs; Debian has one version of gearmand at a time.
+        lab[server].check_output(f"cp -p {gearmand} {gearmand}.new && mv {gearmand}.new {gearmand}")
     with load(0) as jobs:
-        lab.play("playbooks/drain.yml")
+        lab.play(f"playbooks/{playbook}.yml")
+    after = [lab[server].check_output("pgrep -x gearmand") for server in SERVERS]
+    assert all(old != new for old, new in zip(before, after, strict=True))
     told = {reason.partition(" ")[0] for reason in jobs.counts["failed"] + jobs.counts["refused"]}
     assert told <= {"SubmitError:", "ServerUnavailable:"}
 
