@@ -42,7 +42,11 @@ async def submit(servers, function, data=b"", **options):
 
 
 @pytest.mark.parametrize("priority", ["high", "normal", "low"])
-@pytest.mark.parametrize("payload", [b"", bytes(range(256)), bytes(range(256)) * 4096])
+@pytest.mark.parametrize(
+    "payload",
+    [b"", bytes(range(256)), bytes(range(256)) * 4096],
+    ids=["empty", "all bytes", "1 MiB"],
+)
 def test_round_trip(server, payload, priority):
     result = asyncio.run(submit([server.address], "reverse", payload, priority=priority))
     assert result.data == payload[::-1]
@@ -264,7 +268,12 @@ ASYNC = {"reverse_a": reverse, "talk": talk, "nap": nap, "leave": leave, "give_u
     ("function", "data", "expected"),
     [
         ("reverse_a", b"", b""),
-        ("reverse_a", bytes(range(256)) * 4096, (bytes(range(256)) * 4096)[::-1]),
+        pytest.param(
+            "reverse_a",
+            bytes(range(256)) * 4096,
+            (bytes(range(256)) * 4096)[::-1],
+            id="1 MiB",
+        ),
         ("talk", b"", b"part end"),
         ("leave", b"", (JobException, "SystemExit: 3")),
         ("give_up", b"", (JobFailed, "failed")),
