@@ -127,6 +127,13 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason="slow: GEARVISOR_TEST_ALL is not set"))
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Show what tests that passed have counted, too."""
+    for report in terminalreporter.getreports("passed"):
+        if report.when == "call" and report.capstdout:
+            terminalreporter.write_line(f"{report.nodeid}:\n{report.capstdout.rstrip()}")
+
+
 def pytest_generate_tests(metafunc):
     if "host" in metafunc.fixturenames:
         names = inventory()["_meta"]["hostvars"]
