@@ -15,6 +15,7 @@ import signal
 import statistics
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import yaml
@@ -153,16 +154,6 @@ class Cluster:
     def throughput(self, servers, workers, jobs):
         """Return jobs a second, queued and done, of so many job servers and workers."""
         chosen = self.servers[:servers]
-        python = "/opt/gearvisor/venv/bin/python"
-        submitted = [
-            float(
-                self.lab.run(
-                    *[self.workers[0], python, "-c", SUBMIT],
-                    *[self.address(server), FUNCTION, str(jobs // servers)],
-                )
-            )
-            for server in chosen
-        ]
         known = " ".join(f"--server {self.address(server)}" for server in chosen)
         for number in range(workers):
             self.lab.shell(
@@ -171,12 +162,17 @@ class Cluster:
                 "</dev/null >/dev/null 2>&1 & echo $! >>pids)",
             )
         try:
-            seen = self._watch(chosen)
+            time.sleep(1)  # until they are registered
+            self._signal("STOP")
+            submitted = self._queue(chosen, jobs // servers)
+            watching = [self.lab.start(each, "python3", "-c", WATCH, FUNCTION) for each in chosen]
+            time.sleep(1)  # until they look
+            self._signal("CONT")
+            seen = [json.loads(each.communicate(timeout=600)[0]) for each in watching]
         finally:
+            self._signal("KILL")
             for host in self.workers:
-                self.lab.shell(
-                    host, "cd /srv/bench && [ ! -e pids ] || { kill $(cat pids); rm pids; }"
-                )
+                self.lab.shell(host, "rm -f /srv/bench/pids")
         rate = sum(map(middle_rate, seen))
         say(f"{servers} job servers, {workers} workers: {rate:.0f} jobs a second")
         return {
@@ -186,10 +182,19 @@ class Cluster:
             "queued": round(jobs / sum(submitted), 1),
         }
 
-    def _watch(self, servers):
-        """Return what WATCH says of each job server; they are watched at the same time."""
-        watching = [self.lab.start(server, "python3", "-c", WATCH, FUNCTION) for server in servers]
-        return [json.loads(process.communicate(timeout=600)[0]) for process in watching]
+    def _queue(self, servers, jobs):
+        """Queue so many jobs on each job server; return the seconds each took."""
+        command = [self.workers[0], "/opt/gearvisor/venv/bin/python", "-c", SUBMIT]
+        return [
+            float(self.lab.run(*command, self.address(server), FUNCTION, str(jobs)))
+            for server in servers
+        ]
+
+    def _signal(self, name):
+        """Send all workers a signal, on all hosts at once."""
+        script = f"cd /srv/bench && [ ! -e pids ] || kill -{name} $(cat pids)"
+        for process in [self.lab.start(host, "sh", "-c", script) for host in self.workers]:
+            process.communicate()
 
 
 def middle_rate(seen):
@@ -226,14 +231,13 @@ def main():
     for size in options.hosts:
         with Cluster(size).made() as cluster:
             result["site"].append(cluster.site(options.rounds))
-    with Cluster(4).made() as cluster:
-        cluster.lab.play(ROOT / "site.yml")
-        cluster.prepare_jobs()
-        for _round in range(options.rounds):
-            for servers in (1, 2):
-                for workers in options.workers:
-                    sample = cluster.throughput(servers, workers, options.jobs)
-                    result["throughput"].append(sample)
+            if size == max(size for size in options.hosts if size <= 4):
+                cluster.prepare_jobs()
+                for _round in range(options.rounds):
+                    for servers in range(1, len(cluster.servers) + 1):
+                        for workers in options.workers:
+                            sample = cluster.throughput(servers, workers, options.jobs)
+                            result["throughput"].append(sample)
     result["load_after"] = os.getloadavg()
     options.results.mkdir(parents=True, exist_ok=True)
     (options.results / "cluster.json").write_text(json.dumps(result, indent=2) + "\n")
