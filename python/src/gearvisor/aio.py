@@ -11,18 +11,16 @@ to the job servers a worker of its own, and does one job at a time over all of t
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import signal
-import socket
 import time
 from collections import deque
 from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Callable, Union
 
-from .client import JobStatus, Result, Submission, parse_servers, parse_status
-from .connection import TCP_OPTIONS, cause, format_server, parse_server
+from .client import JobStatus, Result, Submission, parse_status
+from .connection import cause, format_server, parse_server, parse_servers, set_tcp_options
 from .counters import Counters, Tally
 from .errors import (
     GearmanError,
@@ -43,6 +41,9 @@ from .worker import (
     POLL,
     RETRY_FIRST,
     RETRY_MOST,
+    default_client_id,
+    no_answer,
+    unasked,
 )
 
 if TYPE_CHECKING:
@@ -77,11 +78,7 @@ class _Stream:
             raise ServerUnavailable(server, "timed out") from None
         except OSError as error:
             raise ServerUnavailable(server, cause(error)) from error
-        raw = writer.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in TCP_OPTIONS.items():
-            if hasattr(socket, name):
-                raw.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        set_tcp_options(writer.get_extra_info("socket"))
         return cls(server, reader, writer)
 
     def send(self, data: bytes) -> None:
@@ -311,7 +308,7 @@ class Client:
                 else:
                     self._link = _Link(stream)
                     return self._link
-            raise ServerUnavailable(failures[0].server, failures[0].reason, failures[1:])
+            raise ServerUnavailable.of_all(failures)
 
     async def _connect(self, host: str, port: int, timeout: float) -> _Stream:
         if timeout <= 0:
@@ -357,11 +354,10 @@ class Worker:
             raise ValueError(f"concurrency {concurrency!r} is not at least 1")
         if job_timeout is not None and not job_timeout > 0:
             raise ValueError(f"job_timeout {job_timeout!r} is not above 0")
-        if client_id is None:
-            client_id = f"gearvisor-{socket.gethostname()}-{os.getpid()}"
+        client_id = client_id or default_client_id()
         self.client_id = client_id
         self.counters = Counters(client_id)
-        self._servers = list(dict.fromkeys(parse_servers(servers)))
+        self._servers = parse_servers(servers)
         self._hello = [encode(Packet.SET_CLIENT_ID, check_client_id(client_id))]
         self._functions: dict[bytes, Function] = {}
         self._concurrency = concurrency
@@ -484,17 +480,14 @@ class Worker:
         stream.send(encode(Packet.GRAB_JOB_UNIQ))
         patience = ANSWER_TIMEOUT if len(self._servers) == 1 else ANSWER_TIMEOUT_BUSY
         while True:
-            try:
-                kind, arguments = await asyncio.wait_for(stream.receive(), patience)
-            except asyncio.TimeoutError:
-                raise ServerUnavailable(stream.server, f"no answer for {patience:g} s") from None
+            kind, arguments = await _answer(stream, patience)
             if kind == Packet.NO_JOB:
                 return False
             if kind == Packet.JOB_ASSIGN_UNIQ:
                 stream.send(await self._perform(stream, *arguments))
                 await stream.drain()
                 return True
-            self._other(stream, kind, arguments)
+            unasked(stream.server, kind, arguments)
 
     async def _sleep(self, stream: _Stream) -> None:
         """Wait for a NOOP, for a second at most."""
@@ -504,26 +497,14 @@ class Worker:
                 packet = await asyncio.wait_for(stream.receive(), POLL)
             except asyncio.TimeoutError:
                 return await self._greet(stream)
-        self._other(stream, *packet)
+        unasked(stream.server, *packet)
 
     async def _greet(self, stream: _Stream) -> None:
         """Wait for a sign of life before the lane is held up by a question."""
         stream.send(encode(Packet.ECHO_REQ, b"gearvisor"))
         with self._interruptible():
-            try:
-                packet = await asyncio.wait_for(stream.receive(), ANSWER_TIMEOUT)
-            except asyncio.TimeoutError:
-                raise ServerUnavailable(
-                    stream.server, f"no answer for {ANSWER_TIMEOUT:g} s"
-                ) from None
-        self._other(stream, *packet)
-
-    def _other(self, stream: _Stream, kind: Packet, arguments: list[bytes]) -> None:
-        if kind == Packet.ERROR:
-            text = b" ".join(arguments).decode(errors="replace")
-            log.warning("%s replied with an error: %s", stream.server, text)
-        elif kind not in (Packet.NOOP, Packet.ECHO_RES):
-            raise ProtocolError(f"{stream.server}: a worker does not expect {kind.name}")
+            packet = await _answer(stream, ANSWER_TIMEOUT)
+        unasked(stream.server, *packet)
 
     async def _perform(
         self, stream: _Stream, handle: bytes, name: bytes, unique: bytes, data: bytes
@@ -557,6 +538,13 @@ class Worker:
         log.debug("job %s of %s done", job.handle, job.function,
                   extra=log_fields(job, seconds, "done"))  # fmt: skip
         return final
+
+
+async def _answer(stream: _Stream, seconds: float) -> tuple[Packet, list[bytes]]:
+    try:
+        return await asyncio.wait_for(stream.receive(), seconds)
+    except asyncio.TimeoutError:
+        raise no_answer(stream.server, seconds) from None
 
 
 async def _call(function: Function, job: Job) -> bytes | str | None:

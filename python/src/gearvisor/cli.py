@@ -473,7 +473,7 @@ def _status_once(
     if not failures:
         return OK
     if not documents and arguments.watch is None:
-        raise ServerUnavailable(failures[0].server, failures[0].reason, failures[1:])
+        raise ServerUnavailable.of_all(failures)
     for failure in failures:
         _say(NO_SERVER, str(failure))
     return NO_SERVER

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Callable, NamedTuple
 
-from .connection import Connection, format_server, parse_server
+from .connection import Connection, format_server, parse_server, parse_servers
 from .errors import (
     JobException,
     JobFailed,
@@ -158,13 +158,6 @@ class Submission:
         )
 
 
-def parse_servers(servers: Sequence[str]) -> list[tuple[str, int]]:
-    """Return host and port of each; raises ValueError naming what is wrong."""
-    if not servers or isinstance(servers, str):
-        raise ValueError(f'servers {servers!r} is not a list of at least one "host:port"')
-    return [parse_server(server) for server in servers]
-
-
 def parse_status(server: str, arguments: list[bytes]) -> JobStatus:
     """Return what a STATUS_RES says; raises ProtocolError."""
     try:
@@ -305,7 +298,7 @@ class Client:
                 return self._connection
             except ServerUnavailable as error:
                 failures.append(error)
-        raise ServerUnavailable(failures[0].server, failures[0].reason, failures[1:])
+        raise ServerUnavailable.of_all(failures)
 
     def _connect(self, host: str, port: int, timeout: float) -> Connection:
         if timeout <= 0:

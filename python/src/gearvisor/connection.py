@@ -9,6 +9,7 @@ import select
 import socket
 import struct
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .errors import ProtocolError, ServerUnavailable
@@ -25,7 +26,7 @@ _HAS_TIMEVAL = _TIMEVAL.size == 16
 
 # A peer that vanished without a word is noticed after about 90 s: keepalive probes find it when
 # the connection is idle, TCP_USER_TIMEOUT (ms) when sent bytes stay unacknowledged. Linux names.
-TCP_OPTIONS = {
+_TCP_OPTIONS = {
     "TCP_NODELAY": 1,
     "TCP_KEEPIDLE": 60,
     "TCP_KEEPINTVL": 10,
@@ -59,9 +60,24 @@ def parse_server(server: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def parse_servers(servers: Sequence[str]) -> list[tuple[str, int]]:
+    """Return host and port of each, without duplicates; raises ValueError saying what is wrong."""
+    if not servers or isinstance(servers, str):
+        raise ValueError(f'servers {servers!r} is not a list of at least one "host:port"')
+    return list(dict.fromkeys(map(parse_server, servers)))
+
+
 def format_server(host: str, port: int) -> str:
     """Return "host:port", an IPv6 address in brackets: what parse_server takes."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def set_tcp_options(connection: socket.socket) -> None:
+    """Send at once, and notice a peer that vanished; raises OSError."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _TCP_OPTIONS.items():
+        if hasattr(socket, name):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 class Connection:
@@ -87,10 +103,7 @@ class Connection:
         except OSError as error:
             raise ServerUnavailable(self.server, cause(error)) from error
         try:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for name, value in TCP_OPTIONS.items():
-                if hasattr(socket, name):
-                    self._socket.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+            set_tcp_options(self._socket)
             if ssl_context is not None:
                 self._socket = ssl_context.wrap_socket(self._socket, server_hostname=host)
         except OSError as error:

@@ -28,6 +28,12 @@ class ServerUnavailable(GearmanError):
         self.server = server
         self.reason = reason
 
+    @classmethod
+    def of_all(cls, failures: list[ServerUnavailable]) -> ServerUnavailable:
+        """Make one error of those of all job servers that were tried."""
+        first, *others = failures
+        return cls(first.server, first.reason, others)
+
 
 class AdminError(GearmanError):
     """The job server refused an admin command; the message is its reply."""

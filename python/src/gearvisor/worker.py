@@ -34,7 +34,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Callable, Union
 
-from .connection import Connection, format_server, parse_server
+from .connection import Connection, format_server, parse_servers
 from .counters import PUBLISH_EVERY, Counters, Tally, remove_status_file, write_status_file
 from .deadlines import NEVER, Deadlines
 from .errors import GearmanError, ProtocolError, ServerUnavailable
@@ -110,8 +110,6 @@ class Worker:
         stop_timeout: float | None = None,
         status_file: str | None = None,
     ) -> None:
-        if not servers or isinstance(servers, str):
-            raise ValueError(f'servers {servers!r} is not a list of at least one "host:port"')
         for name, limit in (
             ("max_jobs", max_jobs),
             ("max_seconds", max_seconds),
@@ -123,18 +121,17 @@ class Worker:
                 raise ValueError(f"{name} {limit!r} is not above 0")
         if not 0 <= splay <= 1:
             raise ValueError(f"splay {splay!r} is not from 0 to 1")
-        if client_id is None:
-            client_id = f"gearvisor-{socket.gethostname()}-{os.getpid()}"
+        client_id = client_id or default_client_id()
         self.client_id = client_id
         self.counters = Counters(client_id)
         self._hello = [encode(Packet.SET_CLIENT_ID, check_client_id(client_id))]
-        self._servers = [_Server(*address) for address in dict.fromkeys(map(parse_server, servers))]
+        self._servers = [_Server(*address) for address in parse_servers(servers)]
         random.shuffle(self._servers)  # so that a fleet does not favour the first one
         self._functions: dict[bytes, Function] = {}
         self._ssl_context = ssl_context
         self._limited = any(limit is not None for limit in (max_jobs, max_seconds, max_rss))
         self._max_jobs, self._max_seconds, self._max_rss = (
-            float("inf") if limit is None else limit * (1 - splay * random.random())
+            NEVER if limit is None else limit * (1 - splay * random.random())
             for limit in (max_jobs, max_seconds, max_rss)
         )
         self._memory_check_at = 0.0
@@ -253,7 +250,7 @@ class Worker:
             reason = "the most jobs"
         elif now >= self._max_time:
             reason = "the most seconds"
-        elif self._max_rss != float("inf") and now >= self._memory_check_at:
+        elif self._max_rss != NEVER and now >= self._memory_check_at:
             self._memory_check_at = now + MEMORY_CHECK
             if _resident() < self._max_rss:
                 return
@@ -344,7 +341,7 @@ class Worker:
                     server.echo_at = now
                     server.connection.send(_ECHO)
                 elif now - server.echo_at > ANSWER_TIMEOUT:
-                    raise _no_answer(server, ANSWER_TIMEOUT)
+                    raise no_answer(server.name, ANSWER_TIMEOUT)
             except ServerUnavailable as error:
                 self._lost(server, error)
 
@@ -423,7 +420,7 @@ class Worker:
             asked = asked or time.monotonic()  # not read when the answer comes at once
             limit = self._patience(server)
             if time.monotonic() - asked > limit:
-                raise _no_answer(server, limit)
+                raise no_answer(server.name, limit)
 
     def _patience(self, server: _Server) -> float:
         """Seconds to wait for the answer of a job server that was asked for a job."""
@@ -446,11 +443,7 @@ class Worker:
         """Take what a job server may send at any time."""
         if kind == Packet.ECHO_RES:
             server.echo_at = NEVER
-        elif kind == Packet.ERROR:
-            text = b" ".join(arguments).decode(errors="replace")
-            log.warning("%s replied with an error: %s", server.name, text)
-        elif kind != Packet.NOOP:
-            raise ProtocolError(f"{server.name}: a worker does not expect {kind.name}")
+        unasked(server.name, kind, arguments)
 
     def _perform(
         self, connection: Connection, handle: bytes, name: bytes, unique: bytes, data: bytes
@@ -489,13 +482,27 @@ class Worker:
         elif log.isEnabledFor(logging.DEBUG):
             fields = log_fields(job, now - started, "done")
             log.debug("job %s of %s done", job.handle, job.function, extra=fields)
-        if now >= self._publish_at:
-            self._publish(now)
+        self._publish(now)
         return final
 
 
-def _no_answer(server: _Server, seconds: float) -> ServerUnavailable:
-    return ServerUnavailable(server.name, f"no answer for {seconds:g} s")
+def default_client_id() -> str:
+    """The id of a worker that was given none."""
+    return f"gearvisor-{socket.gethostname()}-{os.getpid()}"
+
+
+def no_answer(server: str, seconds: float) -> ServerUnavailable:
+    """The error of a job server that does not answer."""
+    return ServerUnavailable(server, f"no answer for {seconds:g} s")
+
+
+def unasked(server: str, kind: Packet, arguments: list[bytes]) -> None:
+    """Take what a job server may send at any time; raises ProtocolError for all else."""
+    if kind == Packet.ERROR:
+        text = b" ".join(arguments).decode(errors="replace")
+        log.warning("%s replied with an error: %s", server, text)
+    elif kind not in (Packet.NOOP, Packet.ECHO_RES):
+        raise ProtocolError(f"{server}: a worker does not expect {kind.name}")
 
 
 def _leave_as_child(failure: BaseException | None) -> None:
