@@ -142,6 +142,7 @@ class Worker:
         self._publish_at = NEVER
         self._publishes = True
         self._pid = os.getpid()
+        self._streak = 0  # jobs since a job server last had none
         self._stopping = False
         # A byte sent here ends the sleep of run(), also from a signal handler or a thread.
         self._alarm, self._wakeup = socket.socketpair()
@@ -355,6 +356,11 @@ class Worker:
                 continue
             if server.awake or server.connection is None:
                 continue  # it is being served: who asked it for a job reads its answer
+            if server.answered and server.echo_at == NEVER:
+                # It can only be a NOOP, an ERROR or the end of the connection: asking for a job
+                # takes it in, and the NOOP is read while the job server looks for one.
+                server.awake = changed = True
+                continue
             try:
                 packet = server.connection.receive(0)
                 if packet is not None:
@@ -407,12 +413,13 @@ class Worker:
         """Return the answer to GRAB_JOB: handle, function, unique id and data, or None: no job."""
         asked = None
         while True:
-            packet = connection.receive(connection.timeout)
+            packet = connection.receive(connection.timeout, at_once=self._streak > 1)
             if packet is not None:
                 kind, arguments = packet
                 if kind == Packet.JOB_ASSIGN_UNIQ or kind == Packet.NO_JOB:
                     if not server.answered:
                         self._answered(server)
+                    self._streak = self._streak + 1 if arguments else 0
                     return arguments or None
                 self._noted(server, kind, arguments)
             if packet is None and self._deadlines is not None:

@@ -12,6 +12,7 @@ import threading
 import time
 
 import pytest
+from gearvisor import connection as connection_module
 from gearvisor import worker as worker_module
 from gearvisor.client import Client
 from gearvisor.errors import JobException, JobFailed
@@ -347,6 +348,24 @@ def test_due_jobs_are_found_by_polling(wait_until, job_server, serve):
         assert connection.receive(5)[0] == Packet.JOB_CREATED
     wait_until(lambda: done, "the due job")
     assert due <= done[0]
+
+
+def test_only_in_a_row_of_jobs_is_the_next_one_awaited_awake(
+    monkeypatch, shared_server, serve, wait_until
+):
+    turns, done = [], []
+    monkeypatch.setattr(connection_module.os, "sched_yield", lambda: turns.append(None))
+    for _ in range(200):
+        submit(shared_server, "row", background=True)
+    serve([shared_server.address], {"row": done.append})
+    wait_until(lambda: len(done) == 200, "the row")
+    assert turns
+    time.sleep(0.1)
+    turns.clear()
+    for _ in range(5):
+        submit(shared_server, "row")
+        time.sleep(0.02)
+    assert not turns, "a lone job's end was not left the processor"
 
 
 # Several job servers
