@@ -142,14 +142,14 @@ class _Host:
 
     def __init__(self, run):
         self.run = run
-        self._systemd = systemd.runs()
+        self._unit = systemd.Unit(UNIT, run) if systemd.runs() else None
 
     @property
     def boot_file(self):
-        return UNIT_FILE if self._systemd else INIT_SCRIPT
+        return UNIT_FILE if self._unit else INIT_SCRIPT
 
     def boot_files(self):
-        text = ruleset.unit_text() if self._systemd else ruleset.init_script()
+        text = ruleset.unit_text() if self._unit else ruleset.init_script()
         return {self.boot_file: text}
 
     def check(self, text):
@@ -178,32 +178,31 @@ class _Host:
         return listing is not None and listing == read_text(LISTING)
 
     def starts_at_boot(self):
-        if not self._systemd:
-            return bool([name for name in os.listdir("/etc/rc2.d") if name.endswith(NAME)])
-        _rc, out, _err = self.run(["systemctl", "is-enabled", UNIT])
-        return out.strip() == "enabled"
+        if self._unit:
+            return self._unit.enabled()
+        return bool([name for name in os.listdir("/etc/rc2.d") if name.endswith(NAME)])
 
     def start_at_boot(self):
-        if not self._systemd:
-            self._do("update-rc.d", NAME, "defaults")
-            return
-        self._do("systemctl", "daemon-reload")
-        self._do("systemctl", "enable", "--quiet", UNIT)
-        # So that systemd takes it for started: what it loads is loaded.
-        self._do("systemctl", "start", UNIT)
+        if self._unit:
+            self._unit.reread()
+            self._unit.enable()
+            # So that systemd takes it for started: what it loads is loaded.
+            self._unit.start()
+        else:
+            self._update_rc("defaults")
 
     def forget(self):
         """Take the table away, now and at boot."""
-        if self._systemd and os.path.exists(UNIT_FILE):
-            self._do("systemctl", "disable", "--quiet", "--now", UNIT)
+        if self._unit:
+            self._unit.remove()
         if self.listing() is not None:
             self._nft("delete", "table", ruleset.FAMILY, ruleset.TABLE)
 
     def files_are_gone(self):
-        if self._systemd:
-            self._do("systemctl", "daemon-reload")
+        if self._unit:
+            self._unit.reread()
         else:
-            self._do("update-rc.d", NAME, "remove")
+            self._update_rc("remove")
 
     def _nft(self, *arguments):
         rc, out, err = self.run([ruleset.NFT, *arguments])
@@ -215,7 +214,7 @@ class _Host:
                 f"nft refuses the allow-list: {reason}. The one that was loaded, if any, still is"
             )
 
-    def _do(self, *argv):
-        rc, out, err = self.run(list(argv))
+    def _update_rc(self, verb):
+        rc, out, err = self.run(["update-rc.d", NAME, verb])
         if rc != 0:
-            raise GearvisorError(f"'{' '.join(argv)}' failed: {(err or out).strip()}")
+            raise GearvisorError(f"'update-rc.d {NAME} {verb}' failed: {(err or out).strip()}")

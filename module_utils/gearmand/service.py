@@ -31,7 +31,6 @@ UNIT = f"{NAME}.service"
 DROP_IN = f"/etc/systemd/system/{UNIT}.d/gearvisor.conf"
 FLEET = "gearman_job_server"
 _STOP_SECONDS = 60
-_LOG_LINES = 15
 
 
 def choose(wanted, run, check_mode):
@@ -65,6 +64,7 @@ class Systemd:
 
     def __init__(self, run):
         self._run = run
+        self._unit = systemd.Unit(UNIT, run)
 
     def files(self, settings):
         """Return {path: text} of the files that define the service."""
@@ -79,16 +79,16 @@ class Systemd:
 
     def process(self):
         """Return the Process that runs now, or None."""
-        process = Process(int(self._show().get("MainPID") or 0))
+        process = Process(self._unit.pid())
         return process if process.runs_gearmand() else None
 
     def enabled(self):
         """Tell whether it starts at boot."""
-        return self._show().get("UnitFileState") == "enabled"
+        return self._unit.enabled()
 
     def preview(self, wanted):
         """Return a Preview; *wanted* tells whether the service shall be there."""
-        state = self._show().get("UnitFileState")
+        state = self._unit.show("UnitFileState").get("UnitFileState")
         if wanted and state == "masked":
             raise GearvisorError(
                 f"{UNIT} is masked. Run 'systemctl unmask {UNIT}' if it shall run again"
@@ -97,68 +97,43 @@ class Systemd:
 
     def settle(self):
         """Do what preview's lines say; touches no process."""
-        self._enable()
+        if not self.enabled():
+            self._unit.enable()
 
     def reload(self):
         """Make the manager read changed files; touches no process."""
-        self._systemctl("daemon-reload")
+        self._unit.reread()
 
     def start(self):
         """Enable and start it; one that runs is left alone."""
-        self._run(["systemctl", "reset-failed", UNIT])
-        self._enable()
-        self._systemctl("start", UNIT)
+        self.settle()
+        self._unit.start()
 
     def restart(self):
         """Enable it, end what runs and start it."""
-        self._run(["systemctl", "reset-failed", UNIT])
-        self._enable()
-        self._systemctl("restart", UNIT)
+        self.settle()
+        self._unit.restart()
 
     def stop(self, enabled):
         """Stop it; *enabled* tells whether it shall start at boot."""
-        self._run(
-            ["systemctl", "stop" if enabled else "disable", *([] if enabled else ["--now"]), UNIT]
-        )
+        self._run(["systemctl", *(["stop"] if enabled else ["disable", "--now"]), UNIT])
 
     def halt(self):
         """Stop it until it is started again, or the host is."""
-        self._systemctl("stop", UNIT)
+        self._unit.do("stop")
 
     def remove(self):
         """Stop it and see that it does not come back."""
-        if self._show().get("LoadState") == "loaded":
-            self._systemctl("disable", "--now", UNIT)
+        self._unit.remove()
 
     def crashed(self):
         """Tell whether it ended by itself with an error since it was started."""
-        shown = self._show()
+        shown = self._unit.show("SubState", "Result")
         return shown.get("Result") not in ("success", None) and shown.get("SubState") != "running"
 
     def last_lines(self):
         """Return the end of its log."""
-        _rc, out, _err = self._run(
-            ["journalctl", "--unit", UNIT, "--lines", str(_LOG_LINES), "--no-pager", "--output=cat"]
-        )
-        return out.strip()
-
-    def _show(self):
-        properties = "LoadState,UnitFileState,MainPID,SubState,Result"
-        _rc, out, _err = self._run(["systemctl", "show", f"--property={properties}", UNIT])
-        return dict(line.partition("=")[::2] for line in out.splitlines())
-
-    def _enable(self):
-        if not self.enabled():
-            self._systemctl("enable", UNIT)
-
-    def _systemctl(self, *arguments):
-        rc, _out, err = self._run(["systemctl", *arguments])
-        if rc != 0:
-            raise GearvisorError(
-                f"'systemctl {' '.join(arguments)}' failed: {err.strip()}. "
-                f"See 'systemctl status {UNIT}' and 'journalctl -u {UNIT}'",
-                log=self.last_lines(),
-            )
+        return self._unit.last_lines()
 
 
 class Supervised:
@@ -274,16 +249,10 @@ class Supervised:
 
     def last_lines(self):
         """Return the end of its log."""
-        for info in self._programs():
-            return "\n".join(
-                self._supervisord.last_output(info.full_name).splitlines()[-_LOG_LINES:]
-            )
-        return ""
+        return "" if self._supervisord is None else self._supervisord.last_lines(NAME)
 
     def _programs(self):
-        if self._supervisord is None:
-            return []
-        return [info for info in self._supervisord.processes() if info.group == NAME]
+        return [] if self._supervisord is None else self._supervisord.processes(NAME)
 
     def _request(self, wanted=True):
         # Readiness is the admin port's answer, not Supervisor's RUNNING, so there is no wait here.

@@ -19,7 +19,7 @@ import re
 import resource
 from typing import NamedTuple
 
-from ..debian import packages, release
+from ..debian import packages, release, systemd
 from ..debian.files import diffs, read_text, restore_text
 from ..failure import GearvisorError, InvalidOption
 from . import fleet, retry_fatal, text
@@ -232,12 +232,9 @@ def _raise_file_limit(pid, least):
 def _state(host):
     """Return (running, started at boot)."""
     if host.systemd:
-        _rc, out, _err = host.run(
-            ["systemctl", "show", PACKAGE, "--property=ActiveState", "--property=UnitFileState"]
-        )
-        values = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
-        active = values.get("ActiveState") in ("active", "reloading")
-        return active, values.get("UnitFileState") == "enabled"
+        shown = systemd.Unit(PACKAGE, host.run).show("ActiveState", "UnitFileState")
+        active = shown.get("ActiveState") in ("active", "reloading")
+        return active, shown.get("UnitFileState") == "enabled"
     try:
         of_config(host.config).wait_ready(0)
     except SupervisordUnavailable:

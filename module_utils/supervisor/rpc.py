@@ -181,8 +181,8 @@ class Supervisord:
             raise ConfigRefused(error.faultString.partition(": ")[2] or error.faultString) from None
         return Delta(frozenset(added), frozenset(changed), frozenset(removed))
 
-    def processes(self):
-        """Return [Process] of all groups that are loaded and not empty."""
+    def processes(self, group=None):
+        """Return [Process] of that group, or of all groups that are loaded and not empty."""
         return [
             Process(
                 info["group"],
@@ -193,6 +193,7 @@ class Supervisord:
                 info["spawnerr"],
             )
             for info in self._rpc.getAllProcessInfo()
+            if group in (None, info["group"])
         ]
 
     def add_group(self, group):
@@ -219,6 +220,12 @@ class Supervisord:
                 continue
             if text:
                 return text
+        return ""
+
+    def last_lines(self, group, number=15):
+        """Return last_output of the group's first process, so many lines; "" when it has none."""
+        for info in self.processes(group):
+            return "\n".join(self.last_output(info.full_name).splitlines()[-number:])
         return ""
 
     def _ask(self, method, *arguments, unless):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 
 from ..debian import systemd
-from ..failure import GearvisorError, InvalidOption
+from ..failure import InvalidOption
 from ..gearmand.process import Process
 from ..supervisor import fleet
 from . import stunnel
@@ -23,7 +23,6 @@ UNIT_FILE = f"/etc/systemd/system/{UNIT}"
 FLEET = "gearman_tunnel"
 # systemd leaves a note there of what the container is of.
 _CONTAINER = "/run/systemd/container"
-_LOG_LINES = 10
 
 
 def choose(wanted, run, check_mode):
@@ -42,7 +41,7 @@ class Systemd:
     name = "systemd"
 
     def __init__(self, run):
-        self._run = run
+        self._unit = systemd.Unit(UNIT, run)
 
     def files(self):
         """Return {path: text} of the files that define the service."""
@@ -50,56 +49,37 @@ class Systemd:
 
     def process(self):
         """Return the Process that runs now, or None."""
-        pid = int(self._show().get("MainPID") or 0)
+        pid = self._unit.pid()
         return Process(pid) if pid else None
 
     def preparations(self, _installed):
         """Return what prepare() will have to do besides reading the files again, as texts."""
-        return [] if self._show().get("UnitFileState") == "enabled" else [f"enable {UNIT}"]
+        return [] if self._unit.enabled() else [f"enable {UNIT}"]
 
     def prepare(self):
         """Take the files in and see that it starts at boot; touches no process."""
-        self._systemctl("daemon-reload")
-        self._systemctl("enable", "--quiet", UNIT)
+        self._unit.reread()
+        self._unit.enable()
 
     def start(self):
         """Start it after prepare()."""
-        self._run(["systemctl", "reset-failed", UNIT])
-        self._systemctl("start", UNIT)
+        self._unit.start()
 
     def reload(self, _running):
         """Have the Process that runs take its configuration in; touches no connection."""
-        self._systemctl("reload", UNIT)
+        self._unit.do("reload")
 
     def remove(self):
         """Stop it and see that it does not come back; its file goes later."""
-        if self._show().get("LoadState") == "loaded":
-            self._systemctl("disable", "--quiet", "--now", UNIT)
+        self._unit.remove()
 
     def forget(self):
         """Take in that the files are gone."""
-        self._systemctl("daemon-reload")
+        self._unit.reread()
 
     def last_lines(self):
         """Return the end of its log."""
-        _rc, out, _err = self._run(
-            ["journalctl", "--unit", UNIT, "--lines", str(_LOG_LINES), "--no-pager", "--output=cat"]
-        )
-        return out.strip()
-
-    def _show(self):
-        _rc, out, _err = self._run(
-            ["systemctl", "show", "--property=LoadState,UnitFileState,MainPID", UNIT]
-        )
-        return dict(line.partition("=")[::2] for line in out.splitlines())
-
-    def _systemctl(self, *arguments):
-        rc, _out, err = self._run(["systemctl", *arguments])
-        if rc != 0:
-            raise GearvisorError(
-                f"'systemctl {' '.join(arguments)}' failed: {err.strip()}. "
-                f"See 'systemctl status {UNIT}' and 'journalctl -u {UNIT}' on the host"
-            )
+        return self._unit.last_lines()
 
 
 class Supervised:
@@ -152,16 +132,10 @@ class Supervised:
 
     def last_lines(self):
         """See Systemd.last_lines."""
-        for info in self._programs():
-            return "\n".join(
-                self._supervisord.last_output(info.full_name).splitlines()[-_LOG_LINES:]
-            )
-        return ""
+        return "" if self._supervisord is None else self._supervisord.last_lines(NAME)
 
     def _programs(self):
-        if self._supervisord is None:
-            return []
-        return [info for info in self._supervisord.processes() if info.group == NAME]
+        return [] if self._supervisord is None else self._supervisord.processes(NAME)
 
     def _request(self):
         # Readiness is that it listens, which tunnel.py waits for.

@@ -117,3 +117,17 @@ def test_last_output_is_the_end(daemon):
     daemon.wait_for(lambda: daemon.states() == {"x:x": rpc.EXITED})
     assert daemon.rpc.last_output("x:x", 20).split()[-3:] == ["4998", "4999", "5000"]
     assert len(daemon.rpc.last_output("x:x", 20)) <= 20
+
+
+def test_of_one_group(daemon):
+    quiet = "startsecs=0\nautorestart=false\n"
+    daemon.load(
+        "x.conf",
+        f"[program:x]\ncommand=/usr/bin/seq 5000\n{quiet}[program:xy]\ncommand=/bin/true\n{quiet}",
+    )
+    daemon.wait_for(lambda: daemon.states() == {"x:x": rpc.EXITED, "xy:xy": rpc.EXITED})
+    assert [process.full_name for process in daemon.rpc.processes("x")] == ["x:x"]
+    assert daemon.rpc.last_lines("x", 2) == "4999\n5000"
+    assert daemon.rpc.last_lines("xy") == ""
+    assert daemon.rpc.processes("nobody") == []
+    assert daemon.rpc.last_lines("nobody") == ""
