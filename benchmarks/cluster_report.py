@@ -34,6 +34,8 @@ def _lines(result):
             for site in result["site"]
         ),
     )
+    if not result["throughput"]:
+        return
     yield "## Jobs a second"
     yield ""
     yield f"{result['jobs']} background jobs of 10 bytes that do nothing, through the tunnel, queued in"

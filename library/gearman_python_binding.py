@@ -130,11 +130,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils import gearman
 from ..module_utils.failure import GearvisorError
 
-# All of the package is named here, because what is imported travels with the module.
-from ..module_utils.gearman import (
-    __main__ as gearman_main,
-)
-from ..module_utils.gearman import (
+# All of the package, because what is imported travels with the module.
+from ..module_utils.gearman import (  # noqa: F401
+    __main__,
     _build,
     admin,
     aio,
@@ -152,24 +150,6 @@ from ..module_utils.gearman import (
 )
 from ..module_utils.python import binding
 
-PACKAGE = (
-    gearman_main,
-    _build,
-    admin,
-    aio,
-    cli,
-    client,
-    connection,
-    counters,
-    deadlines,
-    errors,
-    jobs,
-    logs,
-    protocol,
-    reference,
-    worker,
-)
-
 ARGUMENTS = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "venv": {"type": "path", "default": "/opt/gearvisor/venv"},
@@ -184,9 +164,10 @@ ARGUMENTS = {
 
 def wheel():
     """Return (file name, bytes) of the binding's wheel, made from the sources that came along."""
-    sources = {module.__name__.rpartition(".")[2]: inspect.getsource(module) for module in PACKAGE}
-    sources["__init__"] = inspect.getsource(gearman)
-    return _build.build({f"{name}.py": text.encode() for name, text in sources.items()})
+    modules = {"__init__": gearman, **dict(inspect.getmembers(gearman, inspect.ismodule))}
+    return _build.build(
+        {f"{name}.py": inspect.getsource(module).encode() for name, module in modules.items()}
+    )
 
 
 def main():
