@@ -34,16 +34,20 @@ class Deadlines:
     """The deadlines of one worker process, in seconds; run() must be in its main thread.
 
     job_timeout: a job's time. stop_timeout: what is left for the running job after stop().
+    Without either, nothing is done, and SIGALRM is left alone.
     """
 
     def __init__(self, job_timeout: float | None, stop_timeout: float | None) -> None:
         self._job_timeout = NEVER if job_timeout is None else job_timeout
         self._stop_timeout = NEVER if stop_timeout is None else stop_timeout
+        self._limited = job_timeout is not None or stop_timeout is not None
         self._raise_at = self._end_at = self._stop_at = NEVER
         self._watch_at = 0.0
 
     def install(self) -> None:
         """Take over SIGALRM. Raises ValueError outside of the main thread."""
+        if not self._limited:
+            return
         if threading.current_thread() is not threading.main_thread():
             raise ValueError(
                 "job_timeout and stop_timeout work by signals: call run() in the main thread, or"
@@ -53,6 +57,8 @@ class Deadlines:
 
     def remove(self) -> None:
         """Give SIGALRM back."""
+        if not self._limited:
+            return
         self._raise_at = self._end_at = self._stop_at = NEVER
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)

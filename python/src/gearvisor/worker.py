@@ -135,9 +135,7 @@ class Worker:
             for limit in (max_jobs, max_seconds, max_rss)
         )
         self._memory_check_at = 0.0
-        self._deadlines = None
-        if job_timeout is not None or stop_timeout is not None:
-            self._deadlines = Deadlines(job_timeout, stop_timeout)
+        self._deadlines = Deadlines(job_timeout, stop_timeout)
         self._status_file = status_file
         self._publish_at = NEVER
         self._publishes = True
@@ -170,8 +168,7 @@ class Worker:
     def stop(self) -> None:
         """Make run() return after the running job. Safe in threads and signal handlers."""
         self._stopping = True
-        if self._deadlines is not None:
-            self._deadlines.stop()
+        self._deadlines.stop()
         try:
             self._wakeup.send(b"\0")
         except OSError:
@@ -188,8 +185,7 @@ class Worker:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._on_signal)
         self._pid = os.getpid()
-        if self._deadlines is not None:
-            self._deadlines.install()
+        self._deadlines.install()
         if self._status_file is not None:
             write_status_file(self._status_file, self._snapshot())
             self._publish_at = 0.0
@@ -208,8 +204,7 @@ class Worker:
                 if self._limited:
                     self._check_limits()
         finally:
-            if self._deadlines is not None:
-                self._deadlines.remove()
+            self._deadlines.remove()
             for server in self._servers:
                 if server.connection is not None:
                     server.connection.finish(STOP_TIMEOUT)
@@ -272,8 +267,7 @@ class Worker:
             started = time.monotonic()
             if started < server.retry_at or self._stopping:
                 continue
-            if self._deadlines is not None:
-                self._deadlines.rest()
+            self._deadlines.rest()
             alone = all(other.connection is None for other in self._servers)
             try:
                 server.connection = Connection(
@@ -324,8 +318,7 @@ class Worker:
         timeout = POLL
         now = time.monotonic()
         self._publish(now)
-        if self._deadlines is not None:
-            self._deadlines.rest()
+        self._deadlines.rest()
         for server in self._servers:
             if server.connection is None:
                 timeout = min(timeout, server.retry_at - now)
@@ -422,7 +415,7 @@ class Worker:
                     self._streak = self._streak + 1 if arguments else 0
                     return arguments or None
                 self._noted(server, kind, arguments)
-            if packet is None and self._deadlines is not None:
+            if packet is None:
                 self._deadlines.rest()
             asked = asked or time.monotonic()  # not read when the answer comes at once
             limit = self._patience(server)
@@ -461,24 +454,19 @@ class Worker:
         if function is None:
             log.error("job %s is for %s, which this worker has not", job.handle, job.function)
             return encode(Packet.WORK_FAIL, handle)
-        deadlines = self._deadlines
         started = time.monotonic()
         failure: BaseException | None = None
         final = b""
         try:
-            if deadlines is None:
+            self._deadlines.start_job(started)
+            try:
                 result = function(job)
-            else:
-                deadlines.start_job(started)
-                try:
-                    result = function(job)
-                finally:
-                    deadlines.end_job()
+            finally:
+                self._deadlines.end_job()
             final = completed(job, handle, result)
         except (Exception, SystemExit) as error:  # exit() in a function must not end the worker
             failure = error
-            if deadlines is not None:
-                deadlines.end_job()  # the alarm may have come before it took effect above
+            self._deadlines.end_job()  # the alarm may have come before it took effect above
         job.over()
         if os.getpid() != self._pid:
             _leave_as_child(failure)

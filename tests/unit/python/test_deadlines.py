@@ -151,3 +151,24 @@ def test_sigalrm_is_given_back(job_server):
     assert caught == ["over the limit of 0.2 s"]
     assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+def test_without_limits_sigalrm_is_the_functions_own(job_server):
+    worker = Worker([job_server.address], max_jobs=2, splay=0)
+    rung = []
+
+    def ring(job):
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        time.sleep(0.1)
+
+    worker.register("ring", ring)
+    with Client([job_server.address], timeout=10) as client:
+        for _ in range(2):
+            client.submit("ring", background=True)
+    before = signal.signal(signal.SIGALRM, lambda *_: rung.append(None))
+    try:
+        worker.run()
+        assert signal.getsignal(signal.SIGALRM) is not signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert len(rung) == 2
