@@ -273,15 +273,19 @@ class Client:
             future.cancel()  # a no-op but for a submission that was given up
 
     async def status(self, result: Result, timeout: float = 5.0) -> JobStatus:
-        """Ask how a job is doing, of the job server that took it; raises ServerUnavailable."""
+        """Ask how a job is doing, of the job server that took it.
+
+        timeout: seconds for all of it. Raises ServerUnavailable, also when the time is over.
+        """
         host, port = parse_server(result.server)
+        started = time.monotonic()
         stream = await _Stream.open(host, port, self._ssl_context, timeout)
+        left = max(0.0, timeout - (time.monotonic() - started))
         try:
             stream.send(encode(Packet.GET_STATUS, result.handle.encode()))
-            while True:
-                kind, arguments = await asyncio.wait_for(stream.receive(), timeout)
-                if kind == Packet.STATUS_RES:
-                    return parse_status(stream.server, arguments)
+            return parse_status(
+                stream.server, await asyncio.wait_for(_next(stream, Packet.STATUS_RES), left)
+            )
         except asyncio.TimeoutError:
             raise ServerUnavailable(stream.server, f"no answer in {timeout:g} s") from None
         finally:
@@ -538,6 +542,14 @@ class Worker:
         log.debug("job %s of %s done", job.handle, job.function,
                   extra=log_fields(job, seconds, "done"))  # fmt: skip
         return final
+
+
+async def _next(stream: _Stream, wanted: Packet) -> list[bytes]:
+    """Return the arguments of the next packet of that kind."""
+    while True:
+        kind, arguments = await stream.receive()
+        if kind == wanted:
+            return arguments
 
 
 async def _answer(stream: _Stream, seconds: float) -> tuple[Packet, list[bytes]]:

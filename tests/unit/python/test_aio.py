@@ -195,6 +195,26 @@ def test_status(wait_until, job_server, serve):
     assert asyncio.run(run()) == client_module.JobStatus(True, False, 0, 0)
 
 
+def test_status_is_not_put_off_by_what_a_job_server_says_meanwhile():
+    async def chatter(_reader, writer):
+        for _ in range(20):
+            writer.write(encode(Packet.NOOP, response=True))
+            await asyncio.sleep(0.1)
+        writer.close()
+
+    async def run():
+        listener = await asyncio.start_server(chatter, "127.0.0.1", 0)
+        address = f"127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        result = client_module.Result("H:1", "u", b"", 0.0, address)
+        started = time.monotonic()
+        async with listener, aio.Client([address]) as client:
+            with pytest.raises(ServerUnavailable, match=f"{address}: no answer in 0.3 s"):
+                await client.status(result, timeout=0.3)
+            return time.monotonic() - started
+
+    assert asyncio.run(run()) < 1.5
+
+
 # Worker
 
 
