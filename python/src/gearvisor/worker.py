@@ -45,6 +45,7 @@ from .protocol import Packet, check_client_id, check_function, encode
 if TYPE_CHECKING:
     import ssl
 
+TURN = 0.002  # seconds: jobs of a job server follow each other for so long, if others have any
 POLL = 1.0  # seconds a worker sleeps at most before it asks for a job unbidden
 CONNECT_TIMEOUT = 3.0  # seconds, while no other job server is connected
 CONNECT_TIMEOUT_BUSY = 0.5  # seconds, while one is
@@ -140,6 +141,7 @@ class Worker:
         self._publish_at = NEVER
         self._publishes = True
         self._pid = os.getpid()
+        self._turn_ends = 0.0  # on the monotonic clock, of the job server that is served
         self._streak = 0  # jobs since a job server last had none
         self._stopping = False
         # A byte sent here ends the sleep of run(), also from a signal handler or a thread.
@@ -374,6 +376,7 @@ class Worker:
         assert connection is not None  # or it would not be awake
         try:
             connection.send(_GRAB)
+            self._turn_ends = time.monotonic() + TURN
             while True:
                 assignment = self._assignment(server, connection)
                 server.unconfirmed = None
@@ -385,7 +388,7 @@ class Worker:
                 server.unconfirmed = assignment[0]
                 if self._limited:
                     self._check_limits()
-                if self._stopping or (len(self._servers) > 1 and self._others_turn(server)):
+                if self._stopping or self._others_turn(server):
                     connection.send(final)
                     return
                 connection.send(final + _GRAB)
@@ -393,9 +396,12 @@ class Worker:
             self._lost(server, error)
 
     def _others_turn(self, server: _Server) -> bool:
-        """Whether another job server may have a job, or is due to be connected to."""
-        self._listen(0)
+        """Whether its turn is over and another may have a job, or is due to be connected to."""
         now = time.monotonic()
+        if now < self._turn_ends or len(self._servers) == 1:
+            return False
+        self._turn_ends = now + TURN
+        self._listen(0)
         return any(
             other.awake or (other.connection is None and other.retry_at <= now)
             for other in self._servers

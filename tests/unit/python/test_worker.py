@@ -394,6 +394,24 @@ def test_one_job_at_a_time_over_two_servers_and_both_in_turn(
     assert turns >= 17, order
 
 
+def test_small_jobs_of_two_servers_are_done_in_short_turns(
+    wait_until, job_server, other_job_server, serve
+):
+    servers = [job_server, other_job_server]
+    order = []
+    for server in servers:
+        with Client([server.address]) as client:
+            for _ in range(1500):
+                client.submit("f", server.address.encode(), background=True)
+    serve([server.address for server in servers], {"f": lambda job: order.append(job.data)})
+    wait_until(lambda: len(order) == 3000, "all jobs")
+    turns = sum(one != next_one for one, next_one in zip(order, order[1:]))
+    assert turns < 1500, "each turn asks anew for a job"
+    last = order[-1]
+    assert order.index(last) < 1500, "one waited until the other had no more jobs"
+    assert order[:1500].count(last) > 100, "one was hardly served beside the other"
+
+
 def test_one_server_down_does_not_keep_the_other_waiting(
     job_server, other_job_server, serve, caplog
 ):
