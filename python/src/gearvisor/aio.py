@@ -64,6 +64,7 @@ class _Stream:
         self._reader = reader
         self._writer = writer
         self._decoder = Decoder()
+        self.received = 0  # bytes
 
     @classmethod
     async def open(
@@ -78,7 +79,13 @@ class _Stream:
             raise ServerUnavailable(server, "timed out") from None
         except OSError as error:
             raise ServerUnavailable(server, cause(error)) from error
-        set_tcp_options(writer.get_extra_info("socket"))
+        except UnicodeError:
+            raise ServerUnavailable(server, "this is no host's name") from None
+        try:
+            set_tcp_options(writer.get_extra_info("socket"))
+        except OSError as error:
+            writer.transport.abort()
+            raise ServerUnavailable(server, "the connection was reset at once") from error
         return cls(server, reader, writer)
 
     def send(self, data: bytes) -> None:
@@ -104,6 +111,7 @@ class _Stream:
                 data = await self._reader.read(_READ)
                 if not data:
                     raise ServerUnavailable(self.server, "the connection was closed by the peer")
+                self.received += len(data)
                 self._decoder.feed(data)
         except OSError as error:
             raise ServerUnavailable(self.server, cause(error)) from error
@@ -126,7 +134,11 @@ class _Stream:
         try:
             await asyncio.wait_for(self._writer.wait_closed(), 1)
         except (OSError, asyncio.TimeoutError):
-            self._writer.transport.abort()
+            self.abort()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._writer.transport.abort()
 
 
 # The client
@@ -258,6 +270,8 @@ class Client:
             timeout = self._timeout
         deadline = None if timeout is None else time.monotonic() + timeout
         link = await self._ready(deadline)
+        if deadline is not None and time.monotonic() >= deadline:
+            raise ServerUnavailable(link.stream.server, "no time was left to ask it")
         future = link.submit(submission)
 
         async def answer() -> Result:
@@ -295,7 +309,14 @@ class Client:
         """Return a link that is alive; tries the servers in random order."""
         if self._connecting is None:
             self._connecting = asyncio.Lock()
-        async with self._connecting:
+        left = None if deadline is None else deadline - time.monotonic()
+        try:
+            await asyncio.wait_for(self._connecting.acquire(), left)
+        except asyncio.TimeoutError:
+            raise ServerUnavailable.of_all(
+                [ServerUnavailable(format_server(*each), "timed out") for each in self._servers]
+            ) from None
+        try:
             if self._link is not None:
                 if self._link.lost is None:
                     return self._link
@@ -313,6 +334,8 @@ class Client:
                     self._link = _Link(stream)
                     return self._link
             raise ServerUnavailable.of_all(failures)
+        finally:
+            self._connecting.release()
 
     async def _connect(self, host: str, port: int, timeout: float) -> _Stream:
         if timeout <= 0:
@@ -325,11 +348,14 @@ class Client:
             left = max(0.0, timeout - (time.monotonic() - started))
             await asyncio.wait_for(stream.receive(), left)
         except asyncio.TimeoutError:
-            await stream.close()
+            stream.abort()
             raise ServerUnavailable(stream.server, f"no answer in {timeout:.3g} s") from None
         except ProtocolError as error:
-            await stream.close()
+            stream.abort()
             raise ServerUnavailable(stream.server, str(error)) from error
+        except BaseException:  # cancelled, for one
+            stream.abort()
+            raise
         return stream
 
 
@@ -514,7 +540,7 @@ class Worker:
         self, stream: _Stream, handle: bytes, name: bytes, unique: bytes, data: bytes
     ) -> bytes:
         """Do a job and return its one final packet."""
-        job = Job(stream, handle, name, unique, data)
+        job = Job(stream.send, handle, name, unique, data)
         function = self._functions.get(name)
         if function is None:
             log.error("job %s is for %s, which this worker has not", job.handle, job.function)
@@ -553,17 +579,23 @@ async def _next(stream: _Stream, wanted: Packet) -> list[bytes]:
 
 
 async def _answer(stream: _Stream, seconds: float) -> tuple[Packet, list[bytes]]:
-    try:
-        return await asyncio.wait_for(stream.receive(), seconds)
-    except asyncio.TimeoutError:
-        raise no_answer(stream.server, seconds) from None
+    """Return the next packet; nothing at all may come for so many seconds."""
+    while True:
+        before = stream.received
+        try:
+            return await asyncio.wait_for(stream.receive(), seconds)
+        except asyncio.TimeoutError:
+            if stream.received == before:
+                raise no_answer(stream.server, seconds) from None
 
 
 async def _call(function: Function, job: Job) -> bytes | str | None:
     try:
         return await function(job)
-    except SystemExit as error:  # which would end the loop, and so the worker
-        raise RuntimeError(f"SystemExit: {error}") from error
+    except (Exception, asyncio.CancelledError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # SystemExit, say: it would end the loop, and so the worker
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
 
 __all__ = [

@@ -249,7 +249,12 @@ class Client:
 
         connection = self._ready(deadline)
         try:
-            connection.send(submission.packet)
+            try:
+                connection.send(submission.packet, deadline)
+            except ServerUnavailable:
+                if deadline is None or time.monotonic() < deadline:
+                    raise
+                raise JobTimeout(f"{connection.server} did not take all of it in time") from None
             result = _queue(connection, submission, deadline)
             while result is None:
                 result = submission.take(connection.server, *_receive(connection, deadline))

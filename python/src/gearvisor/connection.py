@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # ssl is slow to import, and only the caller who makes a cont
     import ssl
 
 _READ, _READ_MOST = 2**16, 2**18  # bytes a read; the second within a long packet
+_TLS_WRITE = 2**16  # bytes a write of TLS, whose timeout is for all of it
+STALL = 30.0  # seconds a peer may take nothing of what it is sent, before it counts as gone
 
 # An answer that comes at once finds its reader awake if that has not gone to sleep yet: waking up
 # takes a core longer than all else about a small job (docs/decisions/0011 has figures).
@@ -58,6 +60,9 @@ def parse_server(server: str) -> tuple[str, int]:
             raise ValueError(
                 f"job server {server!r} is ambiguous; put an IPv6 address in brackets: [::1]:4730"
             )
+        # As RFC 1035 has it; only what is between dots, and only a dot at the end, may be empty.
+        labels = host[: -1 if host.endswith(".") else None].split(".")
+        fine = all(0 < len(label) < 64 for label in labels)
     if not fine or not host or any(character.isspace() for character in host):
         raise ValueError(f"job server {server!r} is not HOST, HOST:PORT or [IPV6]:PORT")
     if not colon:
@@ -90,9 +95,11 @@ def set_tcp_options(connection: socket.socket) -> None:
 class Connection:
     """A connection to a job server, made at once; IPv4 or IPv6, whichever answers.
 
-    timeout: seconds for connecting, the TLS handshake and each send.
+    timeout: seconds for connecting and for the TLS handshake.
     ssl_context: an ssl.SSLContext for a TLS tunnel in front of the job server; Debian's gearmand
     itself does not speak TLS.
+
+    stall: seconds for which the peer may take nothing of what send() has for it.
 
     Every method but close raises ServerUnavailable when the peer is gone. The connection is then
     closed: `closed` is true, and each further use raises it again.
@@ -103,12 +110,14 @@ class Connection:
     ) -> None:
         self.server = format_server(host, port)
         self.closed = False
-        self.timeout = timeout
+        self.stall = STALL
         self._decoder = Decoder()
         try:
             self._socket = socket.create_connection((host, port), timeout)
         except OSError as error:
             raise ServerUnavailable(self.server, cause(error)) from error
+        except UnicodeError:
+            raise ServerUnavailable(self.server, "this is no host's name") from None
         try:
             set_tcp_options(self._socket)
             if ssl_context is not None:
@@ -125,18 +134,46 @@ class Connection:
         if self._kernel_timeout:
             self._socket.settimeout(None)
             self._socket_timeout = None
-            self._set_option(socket.SO_SNDTIMEO, timeout)
 
-    def send(self, data: bytes) -> None:
-        """Send all of data."""
-        if not self._kernel_timeout:
-            self._set_timeout(self.timeout)
+    @property
+    def missing(self) -> int:
+        """Bytes that are to come of a packet that has begun to: less each time means progress."""
+        return self._decoder.missing
+
+    def send(self, data: bytes, deadline: float | None = None) -> None:
+        """Send all of data, until `deadline` (on the monotonic clock) if there is one."""
         try:
-            self._socket.sendall(data)
-        except BlockingIOError as error:  # how the kernel's timeout shows
-            raise self._lost("timed out") from error
+            if self._kernel_timeout:
+                sent = self._send_at_once(data)
+                if sent == len(data):
+                    return
+                self._send_slowly(memoryview(data)[sent:], deadline)
+            else:
+                self._send_slowly(memoryview(data), deadline)
         except OSError as error:
             raise self._lost(cause(error)) from error
+        except BaseException:  # a signal handler's: nothing must come after half a packet
+            self.close()
+            raise
+
+    def _send_at_once(self, data: bytes) -> int:
+        """Send what the kernel takes without waiting, mostly all of it; return how much."""
+        try:
+            return self._socket.send(data, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return 0
+
+    def _send_slowly(self, left: memoryview, deadline: float | None) -> None:
+        while left:
+            wait = self.stall if deadline is None else min(self.stall, deadline - time.monotonic())
+            if wait <= 0:
+                raise socket.timeout
+            if self._kernel_timeout:
+                self._set_option(socket.SO_SNDTIMEO, wait)
+                left = left[self._socket.send(left) :]
+            else:
+                self._set_timeout(wait)
+                left = left[self._socket.send(left[:_TLS_WRITE]) :]
 
     def receive(
         self, timeout: float | None, at_once: bool = False
@@ -270,6 +307,6 @@ class Connection:
 
 def cause(error: OSError) -> str:
     """The cause in words, without the [Errno N] that tells an operator nothing."""
-    if isinstance(error, socket.timeout):
+    if isinstance(error, (socket.timeout, BlockingIOError)):  # the second is the kernel's timeout
         return "timed out"
     return error.strerror or str(error) or type(error).__name__

@@ -18,6 +18,7 @@ import os
 import signal
 import threading
 import time
+from typing import Callable
 
 from .errors import JobTimeLimit
 
@@ -25,7 +26,7 @@ GRACE = 5.0  # seconds a function has to end after JobTimeLimit was raised in it
 EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: left in the middle of a job
 WATCH_EVERY = 1.0  # seconds; starting the thread for each job would cost more than a small job
 
-WATCH_MARGIN = 5.0  # seconds; a worker waits 3 s for a job at a time, then calls rest()
+WATCH_MARGIN = 5.0  # seconds; a worker waits 1 s for a job at a time, then calls rest()
 
 NEVER = float("inf")
 
@@ -41,7 +42,9 @@ class Deadlines:
         self._job_timeout = NEVER if job_timeout is None else job_timeout
         self._stop_timeout = NEVER if stop_timeout is None else stop_timeout
         self._limited = job_timeout is not None or stop_timeout is not None
+        self._installed = False
         self._raise_at = self._end_at = self._stop_at = NEVER
+        self._unbroken = self._overdue = False
         self._watch_at = 0.0
 
     def install(self) -> None:
@@ -54,11 +57,13 @@ class Deadlines:
                 " leave them out"
             )
         signal.signal(signal.SIGALRM, self._on_alarm)
+        self._installed = True
 
     def remove(self) -> None:
         """Give SIGALRM back."""
         if not self._limited:
             return
+        self._installed = False
         self._raise_at = self._end_at = self._stop_at = NEVER
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -69,8 +74,10 @@ class Deadlines:
         if self._job_timeout != NEVER:
             self._raise_at = now + self._job_timeout
             self._end_at = self._raise_at + GRACE
+            if self._stop_at != NEVER:
+                return self._set_stop_alarm(now)
             signal.setitimer(signal.ITIMER_REAL, self._job_timeout, GRACE)
-            if now >= self._watch_at and self._stop_at == NEVER:
+            if now >= self._watch_at:
                 self._watch_at = now + WATCH_EVERY
                 # A job that starts just before the next time has all of its own, too.
                 limit = self._job_timeout + GRACE + WATCH_EVERY + WATCH_MARGIN
@@ -79,6 +86,7 @@ class Deadlines:
     def end_job(self) -> None:
         """The job is over. Until here JobTimeLimit may be raised, after it no more."""
         self._raise_at = self._end_at = NEVER
+        self._overdue = False
         if self._job_timeout != NEVER and self._stop_at == NEVER:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
@@ -90,13 +98,30 @@ class Deadlines:
 
     def stop(self) -> None:
         """The worker was asked to leave: the running job has stop_timeout from now on."""
-        if self._stop_timeout == NEVER or self._stop_at != NEVER:
+        if not self._installed or self._stop_timeout == NEVER or self._stop_at != NEVER:
             return
         now = time.monotonic()
         self._stop_at = now + self._stop_timeout
+        self._set_stop_alarm(now)
+        faulthandler.dump_traceback_later(self._stop_timeout + WATCH_EVERY, exit=True, file=2)
+
+    def unbroken(self, send: Callable[[bytes], None], data: bytes) -> None:
+        """Send data; JobTimeLimit is not raised in the middle of it, but afterwards."""
+        self._unbroken = True
+        try:
+            send(data)
+        finally:
+            self._unbroken = False
+        if self._overdue:
+            self._overdue = False
+            raise self._over_the_limit()
+
+    def _set_stop_alarm(self, now: float) -> None:
         first = min(self._stop_at, self._raise_at)
         signal.setitimer(signal.ITIMER_REAL, max(first - now, 0.001), 0.1)
-        faulthandler.dump_traceback_later(self._stop_timeout + WATCH_EVERY, exit=True, file=2)
+
+    def _over_the_limit(self) -> JobTimeLimit:
+        return JobTimeLimit(f"over the limit of {self._job_timeout:g} s")
 
     def _on_alarm(self, _number: int, _frame: object) -> None:
         now = time.monotonic()
@@ -106,7 +131,10 @@ class Deadlines:
             _leave(f"a job went on for {GRACE:g} s past the limit of {self._job_timeout:g} s")
         if now >= self._raise_at:
             self._raise_at = NEVER
-            raise JobTimeLimit(f"over the limit of {self._job_timeout:g} s")
+            if self._unbroken:
+                self._overdue = True
+            else:
+                raise self._over_the_limit()
 
 
 def _leave(why: str) -> None:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Protocol
+from typing import Callable
 
 from .errors import JobFailed, JobTimeLimit
 from .protocol import Packet, encode
@@ -14,26 +14,24 @@ from .protocol import Packet, encode
 log = logging.getLogger("gearvisor.worker")
 
 
-class Sender(Protocol):
-    """A connection, as far as a job needs it."""
-
-    def send(self, data: bytes) -> None:
-        """Send all of data; raises ServerUnavailable."""
-
-
 class Job:
-    """A job as its function sees it. data: the payload."""
+    """A job as its function sees it. data: the payload. `send` sends all of a packet."""
 
-    __slots__ = ("_function", "_handle", "_sender", "_unique", "data")
+    __slots__ = ("_function", "_handle", "_send_packet", "_unique", "data")
 
     def __init__(
-        self, sender: Sender, handle: bytes, function: bytes, unique: bytes, data: bytes
+        self,
+        send: Callable[[bytes], None],
+        handle: bytes,
+        function: bytes,
+        unique: bytes,
+        data: bytes,
     ) -> None:
         self.data = data
         self._function = function
         self._handle = handle
         self._unique = unique
-        self._sender: Sender | None = sender
+        self._send_packet: Callable[[bytes], None] | None = send
 
     # As text only where it is asked for: most functions need none of them.
 
@@ -69,13 +67,13 @@ class Job:
         self._send(Packet.WORK_STATUS, b"%d" % numerator, b"%d" % denominator)
 
     def _send(self, kind: Packet, *arguments: bytes) -> None:
-        if self._sender is None:
+        if self._send_packet is None:
             raise RuntimeError(f"job {self.handle} is over; its function has returned")
-        self._sender.send(encode(kind, self._handle, *arguments))
+        self._send_packet(encode(kind, self._handle, *arguments))
 
     def over(self) -> None:
         """Let nothing more be sent: to be called before the job's final packet goes."""
-        self._sender = None
+        self._send_packet = None
 
 
 def is_async(function: object) -> bool:
@@ -105,7 +103,11 @@ def failed(job: Job, handle: bytes, error: BaseException, seconds: float) -> byt
         return encode(Packet.WORK_FAIL, handle)
     fields = log_fields(job, seconds, "timeout" if isinstance(error, JobTimeLimit) else "exception")
     log.error("job %s of %s raised", job.handle, job.function, exc_info=error, extra=fields)
-    text = f"{type(error).__name__}: {error}"
+    try:
+        said = str(error)
+    except Exception:
+        said = ""
+    text = f"{type(error).__name__}: {said}" if said else type(error).__name__
     return encode(Packet.WORK_EXCEPTION, handle, text.encode(errors="replace"))
 
 

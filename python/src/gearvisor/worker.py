@@ -32,6 +32,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Callable, Union
 
 from .connection import Connection, format_server, parse_servers
@@ -55,6 +56,8 @@ STOP_TIMEOUT = 3.0  # seconds to wait for a job server's last answer when stoppi
 RETRY_FIRST, RETRY_MOST = 0.1, 5.0  # seconds between attempts to connect, doubling
 MEMORY_CHECK = 0.25  # seconds between looks at the resident memory
 
+_LONG = 2**16  # bytes of a final packet that a job server may need a while to take
+
 _GRAB = encode(Packet.GRAB_JOB_UNIQ)
 _PRE_SLEEP = encode(Packet.PRE_SLEEP)
 _ECHO = encode(Packet.ECHO_REQ, b"gearvisor")
@@ -71,7 +74,9 @@ class _Server:
         self.name = format_server(host, port)
         self.connection: Connection | None = None
         self.number = -1  # the file descriptor of the connection, once it is watched
+        self.send: Callable[[bytes], None]  # what a job sends on the connection
         self.awake = False  # it may have a job for us; false after NO_JOB
+        self.asked_at = 0.0  # when it last had no job
         self.answered = False  # on this connection
         self.echo_at = NEVER  # when the ECHO_REQ was sent that it has not answered yet
         self.up: bool | None = None  # as last logged
@@ -250,7 +255,10 @@ class Worker:
             reason = "the most seconds"
         elif self._max_rss != NEVER and now >= self._memory_check_at:
             self._memory_check_at = now + MEMORY_CHECK
-            if _resident() < self._max_rss:
+            try:
+                if _resident() < self._max_rss:
+                    return
+            except OSError:  # a function has left no file descriptor for it
                 return
             reason = "the most memory"
         else:
@@ -287,6 +295,7 @@ class Worker:
                     server.retry_at += 20 * (time.monotonic() - started)
             else:
                 server.echo_at = started
+                server.send = partial(self._deadlines.unbroken, server.connection.send)
                 server.number = server.connection.fileno()
                 self._poll.register(server.number, select.POLLIN)
                 self._by_number[server.number] = server
@@ -316,24 +325,28 @@ class Worker:
         server.retry_pause = min(2 * server.retry_pause, RETRY_MOST)
 
     def _sleep(self) -> None:
-        """Wait for a NOOP, for a second at most, then ask all job servers for a sign of life."""
-        timeout = POLL
+        """Wait for a NOOP, until something is to be done unbidden."""
         now = time.monotonic()
         self._publish(now)
         self._deadlines.rest()
+        self._stir(now)
+        timeout = POLL
         for server in self._servers:
             if server.connection is None:
                 timeout = min(timeout, server.retry_at - now)
+            elif server.echo_at == NEVER:
+                timeout = min(timeout, server.asked_at + POLL - now)
         if self._limited:
             timeout = min(timeout, self._max_time - now)
-        if self._listen(max(0.0, timeout)):
-            return
-        now = time.monotonic()
+        self._listen(max(0.0, timeout))
+
+    def _stir(self, now: float) -> None:
+        """Ask who has slept for a second for a sign of life: who gives one is asked for a job."""
         for server in self._servers:
-            if server.connection is None:
+            if server.connection is None or server.awake:
                 continue
             try:
-                if server.echo_at == NEVER:
+                if server.echo_at == NEVER and now - server.asked_at >= POLL:
                     server.echo_at = now
                     server.connection.send(_ECHO)
                 elif now - server.echo_at > ANSWER_TIMEOUT:
@@ -341,20 +354,18 @@ class Worker:
             except ServerUnavailable as error:
                 self._lost(server, error)
 
-    def _listen(self, timeout: float) -> bool:
-        """Read what the sleeping job servers send; return whether one is awake or lost now."""
-        changed = False
+    def _listen(self, timeout: float) -> None:
+        """Wait for what sleeping job servers send; who sends something is awake, or lost."""
         for number, _event in self._poll.poll(timeout * 1000):
             server = self._by_number.get(number)
             if server is None:
-                changed = True  # stop() was called
-                continue
+                continue  # stop() was called
             if server.awake or server.connection is None:
                 continue  # it is being served: who asked it for a job reads its answer
             if server.answered and server.echo_at == NEVER:
                 # It can only be a NOOP, an ERROR or the end of the connection: asking for a job
                 # takes it in, and the NOOP is read while the job server looks for one.
-                server.awake = changed = True
+                server.awake = True
                 continue
             try:
                 packet = server.connection.receive(0)
@@ -362,11 +373,9 @@ class Worker:
                     self._noted(server, *packet)
                     # After an ERROR too: what follows it may have been read along with it, and
                     # asking for a job takes it in.
-                    server.awake = changed = True
+                    server.awake = True
             except (ServerUnavailable, ProtocolError) as error:
                 self._lost(server, error)
-                changed = True
-        return changed
 
     # Jobs
 
@@ -383,9 +392,13 @@ class Worker:
                 if assignment is None:
                     connection.send(_PRE_SLEEP)
                     server.awake = False
+                    server.asked_at = time.monotonic()
                     return
-                final = self._perform(connection, *assignment)
+                final = self._perform(server, *assignment)
                 server.unconfirmed = assignment[0]
+                if len(final) > _LONG:
+                    self._deadlines.rest()
+                    connection.stall = self._patience(server)
                 if self._limited:
                     self._check_limits()
                 if self._stopping or self._others_turn(server):
@@ -401,6 +414,7 @@ class Worker:
         if now < self._turn_ends or len(self._servers) == 1:
             return False
         self._turn_ends = now + TURN
+        self._stir(now)
         self._listen(0)
         return any(
             other.awake or (other.connection is None and other.retry_at <= now)
@@ -410,9 +424,9 @@ class Worker:
 
     def _assignment(self, server: _Server, connection: Connection) -> list[bytes] | None:
         """Return the answer to GRAB_JOB: handle, function, unique id and data, or None: no job."""
-        asked = None
+        waiting_since, missing = time.monotonic(), 0
         while True:
-            packet = connection.receive(connection.timeout, at_once=self._streak > 1)
+            packet = connection.receive(POLL, at_once=self._streak > 1)
             if packet is not None:
                 kind, arguments = packet
                 if kind == Packet.JOB_ASSIGN_UNIQ or kind == Packet.NO_JOB:
@@ -421,17 +435,18 @@ class Worker:
                     self._streak = self._streak + 1 if arguments else 0
                     return arguments or None
                 self._noted(server, kind, arguments)
+            now = time.monotonic()
             if packet is None:
                 self._deadlines.rest()
-            asked = asked or time.monotonic()  # not read when the answer comes at once
-            limit = self._patience(server)
-            if time.monotonic() - asked > limit:
+                self._publish(now)
+            if connection.missing != missing:  # some of a long packet came
+                waiting_since, missing = now, connection.missing
+            limit = STOP_TIMEOUT if self._stopping else self._patience(server)
+            if now - waiting_since > limit:
                 raise no_answer(server.name, limit)
 
     def _patience(self, server: _Server) -> float:
-        """Seconds to wait for the answer of a job server that was asked for a job."""
-        if self._stopping:
-            return STOP_TIMEOUT
+        """Seconds for which a job server may neither send what is due nor take what it is sent."""
         others = (other for other in self._servers if other is not server)
         if any(other.connection is not None for other in others):
             return ANSWER_TIMEOUT_BUSY
@@ -452,10 +467,10 @@ class Worker:
         unasked(server.name, kind, arguments)
 
     def _perform(
-        self, connection: Connection, handle: bytes, name: bytes, unique: bytes, data: bytes
+        self, server: _Server, handle: bytes, name: bytes, unique: bytes, data: bytes
     ) -> bytes:
         """Do a job and return its one final packet."""
-        job = Job(connection, handle, name, unique, data)
+        job = Job(server.send, handle, name, unique, data)
         function = self._functions.get(name)
         if function is None:
             log.error("job %s is for %s, which this worker has not", job.handle, job.function)
@@ -470,7 +485,9 @@ class Worker:
             finally:
                 self._deadlines.end_job()
             final = completed(job, handle, result)
-        except (Exception, SystemExit) as error:  # exit() in a function must not end the worker
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # exit() in a function must not end the worker
             failure = error
             self._deadlines.end_job()  # the alarm may have come before it took effect above
         job.over()
@@ -515,6 +532,6 @@ def _leave_as_child(failure: BaseException | None) -> None:
 
 
 def _resident() -> float:
-    """The memory of this process in RAM, in MiB (Linux: proc_pid_statm(5))."""
+    """The memory of this process in RAM, in MiB (Linux: proc_pid_statm(5)); raises OSError."""
     with open("/proc/self/statm", "rb") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
