@@ -220,3 +220,43 @@ def closed_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.fixture
+def slow_link():
+    """slow_link(address, rate): an address that leads there, at `rate` bytes a second each way."""
+    sockets = []
+
+    def forward(source, target, rate):
+        try:
+            while data := source.recv(rate // 20):
+                target.sendall(data)
+                time.sleep(len(data) / rate)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # one side has left
+
+    def start(address, rate):
+        host, _, port = address.rpartition(":")
+        listener = socket.create_server(("127.0.0.1", 0))
+        # What waits in buffers is through for its sender.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**14)
+        sockets.append(listener)
+
+        def accept():
+            while True:
+                try:
+                    near, _ = listener.accept()
+                    far = socket.create_connection((host, int(port)))
+                except OSError:
+                    return
+                sockets.extend([near, far])
+                for ends in ((near, far), (far, near)):
+                    threading.Thread(target=forward, args=(*ends, rate), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        return f"127.0.0.1:{listener.getsockname()[1]}"
+
+    yield start
+    for each in sockets:
+        each.close()

@@ -6,6 +6,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+import struct
 import threading
 import time
 
@@ -215,6 +218,67 @@ def test_status_is_not_put_off_by_what_a_job_server_says_meanwhile():
     assert asyncio.run(run()) < 1.5
 
 
+@pytest.fixture
+def resetting():
+    """The address of a peer that resets each connection at once."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=100)
+
+    def accept():
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+
+    threading.Thread(target=accept, daemon=True).start()
+    yield f"127.0.0.1:{listener.getsockname()[1]}"
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+
+
+def test_a_peer_that_resets_is_unavailable(resetting):
+    async def run():
+        for _ in range(300):
+            with pytest.raises(ServerUnavailable):
+                await submit([resetting], "echo", timeout=5)
+
+    asyncio.run(run())
+
+
+def test_a_cancelled_submission_leaves_no_connection(peer):
+    def descriptors():
+        return len(os.listdir("/proc/self/fd"))
+
+    async def run():
+        client = aio.Client([peer()])
+        before = descriptors()
+        for _ in range(20):
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(client.submit("echo"), 0.05)
+        await asyncio.sleep(0.1)
+        # The peer is in this process, and keeps its ends.
+        return descriptors() - before - 20
+
+    assert asyncio.run(run()) <= 2
+
+
+def test_timeout_covers_the_wait_for_another_submissions_connection(peer):
+    async def run():
+        async with aio.Client([peer()], connect_timeout=2) as client:
+            first = asyncio.ensure_future(client.submit("echo"))
+            await asyncio.sleep(0.05)
+            started = time.monotonic()
+            with pytest.raises(ServerUnavailable):
+                await client.submit("echo", timeout=0.3)
+            seconds = time.monotonic() - started
+            first.cancel()
+            return seconds
+
+    assert asyncio.run(run()) < 1
+
+
 # Worker
 
 
@@ -272,6 +336,14 @@ async def leave(job):
     raise SystemExit(3)
 
 
+class NoException(BaseException):
+    pass
+
+
+async def leave_otherwise(job):
+    raise NoException("but caught")
+
+
 async def give_up(job):
     raise JobFailed("for the log")
 
@@ -281,7 +353,7 @@ async def number(job):
 
 
 ASYNC = {"reverse_a": reverse, "talk": talk, "nap": nap, "leave": leave, "give_up": give_up,
-         "number": number}  # fmt: skip
+         "number": number, "leave_otherwise": leave_otherwise}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -296,6 +368,7 @@ ASYNC = {"reverse_a": reverse, "talk": talk, "nap": nap, "leave": leave, "give_u
         ),
         ("talk", b"", b"part end"),
         ("leave", b"", (JobException, "SystemExit: 3")),
+        ("leave_otherwise", b"", (JobException, "NoException: but caught")),
         ("give_up", b"", (JobFailed, "failed")),
         ("number", b"", (JobException, "returned int, not bytes, str or None")),
         ("nap", b"9", (JobException, "JobTimeLimit: over the limit of 0.3 s")),
@@ -356,6 +429,21 @@ def test_a_restarted_job_server_is_served_again(wait_until, job_server, serve_as
     job_server.start()
     wait_until(lambda: job_server.worker_ids("nap") == ["async-worker"], "registered again")
     assert asyncio.run(submit([job_server.address], "reverse_a", b"ab")).data == b"ba"
+
+
+def test_a_peer_that_resets_is_tried_again(wait_until, resetting, job_server, serve_async):
+    serve_async([resetting, job_server.address], ASYNC, concurrency=5)
+    time.sleep(1)
+    assert asyncio.run(submit([job_server.address], "reverse_a", b"ab")).data == b"ba"
+
+
+def test_a_payload_may_take_longer_than_a_job_server_may_be_silent(
+    monkeypatch, job_server, serve_async, slow_link
+):
+    monkeypatch.setattr(aio, "ANSWER_TIMEOUT", 0.6)
+    serve_async([slow_link(job_server.address, 1_500_000)], ASYNC)
+    result = asyncio.run(submit([job_server.address], "reverse_a", bytes(3_000_000)))
+    assert result.data == bytes(3_000_000)
 
 
 def test_each_kind_of_function_has_its_worker():

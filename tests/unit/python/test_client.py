@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 
 import pytest
@@ -120,6 +122,22 @@ def test_timeout_covers_all_of_it_and_the_client_can_go_on(client):
         client.submit("sleep", b"1", timeout=0.2)
     assert time.monotonic() - started < 0.9
     assert client.submit("echo", b"next").data == b"next"
+
+
+def test_timeout_covers_sending(shared_server, slow_link):
+    address = slow_link(shared_server.address, 1_000_000)
+    started = time.monotonic()
+    with Client([address]) as client, pytest.raises(JobTimeout, match=f"{address} did not take"):
+        client.submit("nobody", bytes(50_000_000), timeout=0.5, background=True)
+    assert 0.4 < time.monotonic() - started < 2
+
+
+def test_a_short_timeout_is_of_one_submission_alone(job_server):
+    with Client([job_server.address]) as client:
+        client.submit("nobody", timeout=0.3, background=True)
+        job_server.process.send_signal(signal.SIGSTOP)
+        threading.Timer(1.5, job_server.process.send_signal, [signal.SIGCONT]).start()
+        assert client.submit("nobody", bytes(30_000_000), background=True).handle
 
 
 @pytest.mark.parametrize("background", [False, True])

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import ssl
 import time
@@ -35,7 +36,7 @@ def test_parses_and_formats_addresses(text, host, port):
     "text",
     [
         "", ":4730", "host:", "host:0", "host:65536", "host:99999999999", "host:x", "host:-1",
-        "host:\u0661", "ho st", "[::1", "[]:4730", "[::1]4730", "[::1]:",
+        "host:\u0661", "ho st", "a..b", ".a", "a" * 64, "[::1", "[]:4730", "[::1]4730", "[::1]:",
     ],
 )  # fmt: skip
 def test_refuses_other_addresses_and_names_them(text):
@@ -211,6 +212,47 @@ def test_another_protocol_is_an_error_with_the_address(peer):
     with pytest.raises(ProtocolError, match=f"{address}: not the Gearman protocol.*SSH-2.0"):
         connection.receive(1)
     assert connection.closed
+
+
+def test_sending_may_take_long_but_not_stop(shared_server, slow_link):
+    connection = connect(slow_link(shared_server.address, 2_000_000), timeout=0.3)
+    connection.stall = 0.5
+    payload = bytes(3_000_000)
+    connection.send(encode(Packet.ECHO_REQ, payload))
+    assert connection.receive(20) == (Packet.ECHO_RES, [payload])
+    connection.close()
+
+
+def test_a_peer_that_takes_nothing_is_given_up(pair):
+    connection, _peer = pair
+    connection.stall = 0.3
+    started = time.monotonic()
+    with pytest.raises(ServerUnavailable, match="timed out"):
+        connection.send(bytes(50_000_000))
+    assert time.monotonic() - started < 2
+    assert connection.closed
+
+
+def test_sending_ends_at_its_deadline(shared_server, slow_link):
+    connection = connect(slow_link(shared_server.address, 1_000_000))
+    started = time.monotonic()
+    with pytest.raises(ServerUnavailable, match="timed out"):
+        connection.send(encode(Packet.ECHO_REQ, bytes(50_000_000)), started + 0.5)
+    assert 0.4 < time.monotonic() - started < 2
+
+
+def test_nothing_follows_a_packet_that_was_broken_off(pair):
+    connection, _peer = pair
+
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            connection.send(bytes(50_000_000))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    with pytest.raises(ServerUnavailable, match="the connection is closed"):
+        connection.send(b"x")
 
 
 def test_finish_lets_the_peer_read_everything(shared_server):

@@ -14,6 +14,7 @@ import pytest
 from gearvisor.client import Client
 from gearvisor.counters import write_status_file
 from gearvisor.errors import JobException, JobFailed
+from gearvisor.protocol import Packet, encode
 
 
 @pytest.fixture
@@ -76,6 +77,15 @@ def test_an_idle_worker_writes_each_second_and_a_busy_one_does_not(
         wait_until(lambda: client.status(result).running, "the job runs")
     time.sleep(2.2)
     assert time.time() - read()["updated"] > 1.5
+
+
+def test_it_is_written_while_a_job_server_does_not_answer(wait_until, read, peer, command):
+    address = peer(encode(Packet.ECHO_RES, b"gearvisor", response=True))
+    command("worker", "--server", address, "--status-file", "status.json", "gearvisor.reference")
+    wait_until(read, "written")
+    time.sleep(3)  # it was asked for a job, and says nothing
+    assert time.time() - read()["updated"] < 2
+    assert read()["servers"] == {address: False}
 
 
 def test_a_reader_never_sees_half_a_file(tmp_path):

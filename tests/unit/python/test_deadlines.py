@@ -11,6 +11,7 @@ import threading
 import time
 
 import pytest
+from gearvisor import deadlines
 from gearvisor.client import Client
 from gearvisor.errors import JobException, JobTimeLimit
 from gearvisor.worker import Worker
@@ -36,7 +37,9 @@ def module(tmp_path):
         "            pass\n"
         "def in_c(job):\n"
         "    sum(itertools.repeat(0))\n"
-        "FUNCTIONS = {'fine': fine, 'slow': slow, 'stubborn': stubborn, 'in_c': in_c}\n"
+        "def large(job):\n"
+        "    return bytes(8_000_000)\n"
+        "FUNCTIONS = {each.__name__: each for each in (fine, slow, stubborn, in_c, large)}\n"
     )
 
 
@@ -172,3 +175,59 @@ def test_without_limits_sigalrm_is_the_functions_own(job_server):
     finally:
         signal.signal(signal.SIGALRM, before)
     assert len(rung) == 2
+
+
+def test_a_result_may_take_longer_to_send_than_its_job_may_take(
+    job_server, command, module, slow_link
+):
+    address = slow_link(job_server.address, 4_000_000)
+    process = command("worker", "--server", address, "--job-timeout", "0.3", "mine")
+    with Client([job_server.address], timeout=15) as client:
+        assert client.submit("large").data == bytes(8_000_000)
+    process.send_signal(signal.SIGTERM)
+    _, log = process.communicate(timeout=5)
+    assert process.returncode == 0
+    assert b"stopped: 1 jobs done, 0 failed" in log
+
+
+def test_the_time_limit_does_not_break_off_what_is_being_sent(job_server, slow_link):
+    worker = Worker(
+        [slow_link(job_server.address, 6_000_000)], job_timeout=0.3, max_jobs=1, splay=0
+    )
+    worker.register("tell", lambda job: job.send_data(bytes(12_000_000)))
+    parts, errors = [], []
+
+    def submit():
+        with Client([job_server.address], timeout=15) as client:
+            try:
+                client.submit("tell", on_data=parts.append)
+            except JobException as error:
+                errors.append(str(error))
+
+    client = threading.Thread(target=submit)
+    client.start()
+    worker.run()
+    client.join(10)
+    assert parts == [bytes(12_000_000)]
+    assert errors == ["JobTimeLimit: over the limit of 0.3 s"]
+
+
+def test_stop_after_the_run_sets_no_alarm(job_server):
+    worker = Worker([job_server.address], stop_timeout=0.1, max_jobs=1, splay=0)
+    worker.register("f", lambda job: None)
+    with Client([job_server.address], timeout=10) as client:
+        client.submit("f", background=True)
+    worker.run()
+    worker.stop()
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+def test_a_job_that_starts_after_stop_has_no_more_than_the_stop_timeout():
+    both = deadlines.Deadlines(60, 2)
+    both.install()
+    try:
+        both.stop()
+        both.start_job(time.monotonic())
+        assert 1 < signal.getitimer(signal.ITIMER_REAL)[0] <= 2
+    finally:
+        both.remove()

@@ -17,6 +17,7 @@ import textwrap
 
 import pytest
 from gearvisor import aio
+from gearvisor import worker as worker_module
 from gearvisor.cli import main
 from gearvisor.client import Client
 from gearvisor.errors import ServerUnavailable
@@ -131,6 +132,25 @@ def test_client_and_worker_through_the_tunnel(tunnel, authority, serve):
             return await client.submit("reverse", payload)
 
     assert asyncio.run(run()).data == payload[::-1]
+
+
+def test_large_results_take_their_time_through_the_tunnel(
+    monkeypatch, tunnel, authority, serve, slow_link
+):
+    monkeypatch.setattr(worker_module, "CONNECT_TIMEOUT", 0.8)
+    monkeypatch.setattr(worker_module, "ANSWER_TIMEOUT", 0.8)
+    address = tunnel()
+    trust = context(authority, *authority.issue("me"))
+    runs = []
+
+    def large(job):
+        runs.append(None)
+        return bytes(6_000_000)
+
+    serve([slow_link(address, 3_000_000)], {"large": large}, ssl_context=trust)
+    with Client([address], timeout=15, ssl_context=trust) as client:
+        assert client.submit("large").data == bytes(6_000_000)
+    assert len(runs) == 1
 
 
 def test_an_async_worker_through_the_tunnel(tunnel, authority):

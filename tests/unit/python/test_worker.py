@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
@@ -55,6 +56,15 @@ def test_a_function_sees_its_job(shared_server, serve):
         job.send_data(b"too late")
 
 
+class Odd(Exception):
+    def __str__(self):
+        return self.no_such_attribute
+
+
+class NoException(BaseException):
+    pass
+
+
 def raising(error):
     def function(job):
         raise error
@@ -67,6 +77,9 @@ def raising(error):
     [
         (raising(ValueError("no such row")), JobException, "^ValueError: no such row$"),
         (raising(SystemExit(3)), JobException, "^SystemExit: 3$"),
+        (raising(asyncio.CancelledError()), JobException, "^CancelledError$"),
+        (raising(NoException("but caught")), JobException, "^NoException: but caught$"),
+        (raising(Odd()), JobException, "^Odd$"),
         (raising(JobFailed("for the log")), JobFailed, "failed"),
         (lambda job: 42, JobException, "function 'f' returned int, not bytes, str or None"),
         (lambda job: "\ud800", JobException, "UnicodeEncodeError"),
@@ -412,6 +425,45 @@ def test_small_jobs_of_two_servers_are_done_in_short_turns(
     assert order[:1500].count(last) > 100, "one was hardly served beside the other"
 
 
+def test_a_due_job_is_done_beside_a_busy_server(wait_until, job_server, other_job_server, serve):
+    done = []
+    serve(
+        [job_server.address, other_job_server.address],
+        {"due": lambda job: done.append(time.time()), "now": lambda job: None},
+    )
+    wait_until(lambda: other_job_server.status("due")[2] == 1, "registration")
+    due = int(time.time()) + 2
+    with Client([other_job_server.address]) as client:
+        client.submit("due", background=True, at=due)
+    with Client([job_server.address], timeout=10) as client:
+        while not done and time.time() < due + 5:
+            client.submit("now")
+            time.sleep(0.2)
+    assert due <= done[0] < due + 2
+
+
+@pytest.mark.parametrize("direction", ["payload", "result"])
+def test_what_takes_long_to_send_is_done_once(
+    monkeypatch, job_server, other_job_server, serve, slow_link, direction
+):
+    monkeypatch.setattr(worker_module, "POLL", 0.2)
+    monkeypatch.setattr(worker_module, "ANSWER_TIMEOUT", 0.6)
+    monkeypatch.setattr(worker_module, "ANSWER_TIMEOUT_BUSY", 0.6)
+    monkeypatch.setattr(worker_module, "CONNECT_TIMEOUT", 0.3)
+    monkeypatch.setattr(worker_module, "CONNECT_TIMEOUT_BUSY", 0.3)
+    runs = []
+
+    def function(job):
+        runs.append(None)
+        return bytes(3_000_000) if direction == "result" else b"%d" % len(job.data)
+
+    serve([slow_link(job_server.address, 1_500_000), other_job_server.address], {"f": function})
+    data = bytes(3_000_000) if direction == "payload" else b""
+    result = submit(job_server, "f", data).data
+    assert result == (bytes(3_000_000) if direction == "result" else b"3000000")
+    assert len(runs) == 1
+
+
 def test_one_server_down_does_not_keep_the_other_waiting(
     job_server, other_job_server, serve, caplog
 ):
@@ -432,3 +484,13 @@ def test_a_server_given_twice_is_one(wait_until, job_server, serve):
     wait_until(lambda: job_server.worker_ids("f"), "registration")
     time.sleep(0.1)
     assert job_server.worker_ids("f") == ["once"]
+
+
+def test_memory_that_cannot_be_looked_at_costs_no_job(monkeypatch, shared_server, serve):
+    def resident():
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(worker_module, "_resident", resident)
+    serve([shared_server.address], {"f": lambda job: b"done"}, max_rss=1)
+    for _ in range(2):
+        assert submit(shared_server, "f").data == b"done"
