@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -180,13 +181,14 @@ def command(tmp_path):
 
 @pytest.fixture
 def peer():
-    """peer(says): a peer that is no job server. It sends `says` to each connection, then waits.
+    """peer(says, resets): a peer that is no job server. It sends `says` to each connection, then
+    waits, or resets it.
 
     Returns its "host:port".
     """
     sockets = []
 
-    def start(says=b""):
+    def start(says=b"", resets=False):
         listener = socket.create_server(("127.0.0.1", 0))
         sockets.append(listener)
 
@@ -199,6 +201,10 @@ def peer():
                 sockets.append(connection)
                 try:
                     connection.sendall(says)
+                    if resets:
+                        linger = struct.pack("ii", 1, 0)  # on, for 0 s: see socket(7)
+                        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                        connection.close()
                 except OSError:
                     pass  # the other side had enough
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
-import struct
 import threading
 import time
 
@@ -218,31 +216,13 @@ def test_status_is_not_put_off_by_what_a_job_server_says_meanwhile():
     assert asyncio.run(run()) < 1.5
 
 
-@pytest.fixture
-def resetting():
-    """The address of a peer that resets each connection at once."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=100)
+def test_a_peer_that_resets_is_unavailable(peer):
+    address = peer(resets=True)
 
-    def accept():
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            connection.close()
-
-    threading.Thread(target=accept, daemon=True).start()
-    yield f"127.0.0.1:{listener.getsockname()[1]}"
-    listener.shutdown(socket.SHUT_RDWR)
-    listener.close()
-
-
-def test_a_peer_that_resets_is_unavailable(resetting):
     async def run():
         for _ in range(300):
             with pytest.raises(ServerUnavailable):
-                await submit([resetting], "echo", timeout=5)
+                await submit([address], "echo", timeout=5)
 
     asyncio.run(run())
 
@@ -431,8 +411,8 @@ def test_a_restarted_job_server_is_served_again(wait_until, job_server, serve_as
     assert asyncio.run(submit([job_server.address], "reverse_a", b"ab")).data == b"ba"
 
 
-def test_a_peer_that_resets_is_tried_again(wait_until, resetting, job_server, serve_async):
-    serve_async([resetting, job_server.address], ASYNC, concurrency=5)
+def test_a_peer_that_resets_is_tried_again(peer, job_server, serve_async):
+    serve_async([peer(resets=True), job_server.address], ASYNC, concurrency=5)
     time.sleep(1)
     assert asyncio.run(submit([job_server.address], "reverse_a", b"ab")).data == b"ba"
 
