@@ -143,13 +143,9 @@ class Connection:
     def send(self, data: bytes, deadline: float | None = None) -> None:
         """Send all of data, until `deadline` (on the monotonic clock) if there is one."""
         try:
-            if self._kernel_timeout:
-                sent = self._send_at_once(data)
-                if sent == len(data):
-                    return
+            sent = self._send_at_once(data) if self._kernel_timeout else 0
+            if sent < len(data):
                 self._send_slowly(memoryview(data)[sent:], deadline)
-            else:
-                self._send_slowly(memoryview(data), deadline)
         except OSError as error:
             raise self._lost(cause(error)) from error
         except BaseException:  # a signal handler's: nothing must come after half a packet

@@ -41,7 +41,6 @@ class Deadlines:
     def __init__(self, job_timeout: float | None, stop_timeout: float | None) -> None:
         self._job_timeout = NEVER if job_timeout is None else job_timeout
         self._stop_timeout = NEVER if stop_timeout is None else stop_timeout
-        self._limited = job_timeout is not None or stop_timeout is not None
         self._installed = False
         self._raise_at = self._end_at = self._stop_at = NEVER
         self._unbroken = self._overdue = False
@@ -49,7 +48,7 @@ class Deadlines:
 
     def install(self) -> None:
         """Take over SIGALRM. Raises ValueError outside of the main thread."""
-        if not self._limited:
+        if self._job_timeout == self._stop_timeout == NEVER:
             return
         if threading.current_thread() is not threading.main_thread():
             raise ValueError(
@@ -61,7 +60,7 @@ class Deadlines:
 
     def remove(self) -> None:
         """Give SIGALRM back."""
-        if not self._limited:
+        if not self._installed:
             return
         self._installed = False
         self._raise_at = self._end_at = self._stop_at = NEVER
