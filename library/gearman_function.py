@@ -108,7 +108,7 @@ jobs:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.failure import GearvisorError
-from ..module_utils.gearmand import function
+from ..module_utils.job_server import function
 
 ARGUMENTS = {
     "name": {"type": "str", "required": True},

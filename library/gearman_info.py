@@ -70,9 +70,9 @@ servers:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.failure import InvalidOption
-from ..module_utils.gearman.admin import Admin
-from ..module_utils.gearman.connection import parse_server
-from ..module_utils.gearman.errors import GearmanError
+from ..module_utils.gearvisor.admin import Admin
+from ..module_utils.gearvisor.connection import parse_server
+from ..module_utils.gearvisor.errors import GearmanError
 
 ARGUMENTS = {
     "servers": {"type": "list", "elements": "str", "default": ["127.0.0.1:4730"]},

@@ -111,8 +111,8 @@ import binascii
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.failure import GearvisorError, InvalidOption
-from ..module_utils.gearman.client import Client
-from ..module_utils.gearman.errors import (
+from ..module_utils.gearvisor.client import Client
+from ..module_utils.gearvisor.errors import (
     GearmanError,
     JobException,
     JobFailed,

@@ -294,7 +294,7 @@ log:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.failure import GearvisorError, InvalidOption
-from ..module_utils.gearmand import config, queues, server
+from ..module_utils.job_server import config, present, queues
 
 ARGUMENTS = {
     "state": {
@@ -349,14 +349,16 @@ def request_from(params):
         if params[option] < 1:
             raise InvalidOption(option, params[option], "is below 1", "Use 1 second or more")
     config.check_version(params["version"])
-    others = {name: params[name] for name in server.Request._fields if name != "settings"}
-    return server.Request(settings=config.typed_settings(params), **others)
+    others = {name: params[name] for name in present.Request._fields if name != "settings"}
+    return present.Request(settings=config.typed_settings(params), **others)
 
 
 def main():
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     try:
-        result = server.converge(request_from(module.params), module.run_command, module.check_mode)
+        result = present.converge(
+            request_from(module.params), module.run_command, module.check_mode
+        )
     except GearvisorError as error:
         module.fail_json(msg=str(error), **error.details)
     for warning in result.pop("warnings"):

@@ -151,7 +151,7 @@ tests:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.failure import GearvisorError
-from ..module_utils.php import extension, sapis
+from ..module_utils.php_extension import extension, sapis
 
 ARGUMENTS = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},

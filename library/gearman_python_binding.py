@@ -127,11 +127,11 @@ import inspect
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import gearman
+from ..module_utils import gearvisor
 from ..module_utils.failure import GearvisorError
 
 # All of the package, because what is imported travels with the module.
-from ..module_utils.gearman import (  # noqa: F401
+from ..module_utils.gearvisor import (  # noqa: F401
     __main__,
     _build,
     admin,
@@ -148,7 +148,7 @@ from ..module_utils.gearman import (  # noqa: F401
     reference,
     worker,
 )
-from ..module_utils.python import binding
+from ..module_utils.python_binding import binding
 
 ARGUMENTS = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -164,7 +164,7 @@ ARGUMENTS = {
 
 def wheel():
     """Return (file name, bytes) of the binding's wheel, made from the sources that came along."""
-    modules = {"__init__": gearman, **dict(inspect.getmembers(gearman, inspect.ismodule))}
+    modules = {"__init__": gearvisor, **dict(inspect.getmembers(gearvisor, inspect.ismodule))}
     return _build.build(
         {f"{name}.py": inspect.getsource(module).encode() for name, module in modules.items()}
     )

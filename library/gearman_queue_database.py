@@ -80,7 +80,7 @@ actions:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.failure import GearvisorError
-from ..module_utils.gearmand import database
+from ..module_utils.job_server import queue_database
 
 ARGUMENTS = {
     "type": {"type": "str", "choices": ["mysql", "postgres"], "required": True},
@@ -94,8 +94,8 @@ ARGUMENTS = {
 def main():
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     try:
-        result = database.converge(
-            database.Request(**module.params), module.run_command, module.check_mode
+        result = queue_database.converge(
+            queue_database.Request(**module.params), module.run_command, module.check_mode
         )
     except GearvisorError as error:
         module.fail_json(msg=str(error), **error.details)

@@ -98,8 +98,8 @@ version:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.debian import systemd
 from ..module_utils.failure import GearvisorError
+from ..module_utils.host import systemd
 from ..module_utils.supervisor import daemon
 
 ARGUMENTS = {

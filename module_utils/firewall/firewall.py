@@ -11,9 +11,9 @@ import tempfile
 import types
 from typing import NamedTuple
 
-from ..debian import packages, release, systemd
-from ..debian.files import diffs, read_text, remove_empty, restore_text
 from ..failure import GearvisorError
+from ..host import packages, release, systemd
+from ..host.files import diffs, read_text, remove_empty, restore_text
 from . import ruleset
 
 PACKAGE = "nftables"

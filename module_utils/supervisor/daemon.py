@@ -19,10 +19,10 @@ import re
 import resource
 from typing import NamedTuple
 
-from ..debian import packages, release, systemd
-from ..debian.files import diffs, read_text, restore_text
 from ..failure import GearvisorError, InvalidOption
-from . import fleet, retry_fatal, text
+from ..host import packages, release, systemd
+from ..host.files import diffs, read_text, restore_text
+from . import config_file, fleet, retry_fatal
 from .rpc import SupervisordUnavailable, of_config
 
 PACKAGE = "supervisor"
@@ -94,7 +94,7 @@ def settings_text(request, hard_limit):
             # The one form besides plain text that supervisord takes.
             "password": "{SHA}" + digest,
         }
-    return text.render_file("supervisord", sections)
+    return config_file.render_file("supervisord", sections)
 
 
 def drop_in_text(request):
@@ -211,7 +211,7 @@ def _prepared(actions):
 
 
 def _web_of(content):
-    return text.parse_sections(content or "").get("inet_http_server")
+    return config_file.parse_sections(content or "").get("inet_http_server")
 
 
 def _write(host, files):

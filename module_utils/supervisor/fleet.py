@@ -22,11 +22,11 @@ import re
 import types
 from typing import NamedTuple
 
-from ..debian.files import diffs, read_text, restore_text
 from ..failure import GearvisorError, InvalidOption
-from . import dryrun, host, layout, options, plan, roll, rpc, text
-from .cautions import cautions
+from ..host.files import diffs, read_text, restore_text
+from . import config_file, host, options, parser_check, plan, rollout, rpc, sections
 from .rpc import ConfigRefused, SupervisordUnavailable
+from .warnings import cautions
 
 CONFIG = "/etc/supervisor/supervisord.conf"
 DIRECTORY = "/etc/supervisor/conf.d"
@@ -94,11 +94,15 @@ def converge(request, where, check_mode=False):
     """
     programs = _typed_programs(request)
     new_by_program = {
-        name: layout.sections(name, program, request.layout, kind)
+        name: sections.sections(name, program, request.layout, kind)
         for name, (kind, program) in programs.items()
     }
-    new = {section.group: section for sections in new_by_program.values() for section in sections}
-    layout.check_shared_logs(new.values())
+    new = {
+        section.group: section
+        for its_sections in new_by_program.values()
+        for section in its_sections
+    }
+    sections.check_shared_logs(new.values())
     files = _files(request, where, new_by_program, check_mode)
     old = _sections_in(files.before)
     if not check_mode:
@@ -180,7 +184,7 @@ def _files(request, where, new_by_program, check_mode):
             before[path] = found
     fingerprint = fingerprint_of_paths(request.fingerprint, check_mode)
     after = {}
-    for name, sections in new_by_program.items():
+    for name, its_sections in new_by_program.items():
         path = os.path.join(where.directory, f"{name}.conf")
         if path not in before and os.path.lexists(path):
             raise InvalidOption(
@@ -189,8 +193,8 @@ def _files(request, where, new_by_program, check_mode):
                 f"would replace {path}, which this fleet ({request.fleet}) did not write",
                 "Move that file away once its programs are stopped, or choose another name",
             )
-        after[path] = text.render_file(
-            request.fleet, {section.title: section.options for section in sections}, fingerprint
+        after[path] = config_file.render_file(
+            request.fleet, {section.title: section.options for section in its_sections}, fingerprint
         )
     leftovers = {path: None for path in before if path not in after} if request.purge else {}
     kept = {path for path in before if path in after or path in leftovers}
@@ -202,7 +206,7 @@ def _own_text(path, fleet):
         found = read_text(path)
     except (UnicodeDecodeError, OSError):
         return None
-    return found if found is not None and text.fleet_of(found) == fleet else None
+    return found if found is not None and config_file.fleet_of(found) == fleet else None
 
 
 def _sections_in(files):
@@ -210,13 +214,13 @@ def _sections_in(files):
     result = {}
     for path, content in files.items():
         try:
-            parsed = text.parse_sections(content)
+            parsed = config_file.parse_sections(content)
         except configparser.Error:
             continue
         program = os.path.basename(path)[: -len(".conf")]
         for title, values in parsed.items():
             kind, _colon, group = title.partition(":")
-            result[group] = layout.Section(program, group, values, kind)
+            result[group] = sections.Section(program, group, values, kind)
     return result
 
 
@@ -246,7 +250,7 @@ def connect(where, check_mode):
     return supervisord
 
 
-def _check_host(sections, supervisord, new_users, check_mode):
+def _check_host(its_sections, supervisord, new_users, check_mode):
     """Refuse what cannot run here.
 
     In check mode these are warnings: an earlier task of the same play may be
@@ -254,7 +258,7 @@ def _check_host(sections, supervisord, new_users, check_mode):
     """
     path = _environment(supervisord).get("PATH", os.defpath)
     warnings = {}
-    for section in sections:
+    for section in its_sections:
         for problem in host.problems(section, path, new_users):
             if not check_mode:
                 raise problem
@@ -307,7 +311,7 @@ def _dry_run(where, files, missing, users, supervisord):
         "users": list(users),
         "environment": _environment(supervisord),
     }
-    source = inspect.getsource(dryrun)
+    source = inspect.getsource(parser_check)
     rc, out, err = where.run(
         [*_interpreter(where.supervisord), "-c", source],
         data=json.dumps(request),
@@ -373,7 +377,8 @@ def _programs_to_restart(request, files, new_by_program):
         for path, after in files.changed().items()
         if after
         and path in files.before
-        and text.fingerprint_of(after) not in (None, text.fingerprint_of(files.before[path]))
+        and config_file.fingerprint_of(after)
+        not in (None, config_file.fingerprint_of(files.before[path]))
     )
 
 
@@ -416,7 +421,7 @@ def _digest_content(digest, path):
 
 def _result(files, decided, missing, new_users, warnings):
     changed_files = files.changed()
-    diff = diffs(files.before, changed_files, text.masked)
+    diff = diffs(files.before, changed_files, config_file.masked)
     lines = [f"create user: {user}" for user in new_users]
     lines += [f"make directory: {directory}" for directory in missing] + decided.lines()
     if lines:
@@ -444,7 +449,7 @@ def _apply(request, supervisord, files, decided, old, new, missing):
     try:
         _write(files.changed())
         decided = plan.confirmed(decided, supervisord.reload_config(), old, new)
-        roll.carry_out(supervisord, decided, old, new, **pace)
+        rollout.carry_out(supervisord, decided, old, new, **pace)
     except BaseException as error:
         # Without a changed file the definition is the one on disk: there is none to go back to.
         back = ""
@@ -484,7 +489,7 @@ def _roll_back(supervisord, files, old, new, pace):
         undo = plan.make_plan(new, old, plan.State(_loaded(supervisord), drifted))
         # Only what runs differently from the old files is taken back.
         undo = undo._replace(change=tuple(group for group in undo.change if group in drifted))
-        roll.carry_out(supervisord, undo, new, old, **pace)
+        rollout.carry_out(supervisord, undo, new, old, **pace)
     except Exception as error:
         return f"The old definition could not be put back whole: {error}"
     return "The old definition is back"

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 
 from ..failure import GearvisorError, InvalidOption
-from .text import environment_values
+from .config_file import environment_values
 
 
 def user_id(user):

@@ -19,8 +19,8 @@ import time
 import xmlrpc.client
 from typing import NamedTuple
 
-from ..debian.files import read_text
 from ..failure import GearvisorError
+from ..host.files import read_text
 
 STOPPED, STARTING, RUNNING, BACKOFF, STOPPING, EXITED, FATAL, UNKNOWN = (
     "STOPPED",

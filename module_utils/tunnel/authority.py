@@ -19,8 +19,8 @@ import tempfile
 import time
 from typing import NamedTuple
 
-from ..debian.files import read_text, write_text
 from ..failure import GearvisorError, InvalidOption
+from ..host.files import read_text, write_text
 from . import certificates
 
 _DAY = 24 * 60 * 60

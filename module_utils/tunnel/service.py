@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import os
 
-from ..debian import systemd
 from ..failure import InvalidOption
-from ..gearmand.process import Process
+from ..host import systemd
+from ..job_server.process import Process
 from ..supervisor import fleet
 from . import stunnel
 

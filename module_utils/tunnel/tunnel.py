@@ -18,10 +18,10 @@ import ssl
 import time
 from typing import NamedTuple
 
-from ..debian import packages, release
-from ..debian.files import diffs, read_text, remove_empty, restore_text
 from ..failure import GearvisorError, InvalidOption
-from ..gearmand import ports
+from ..host import packages, release
+from ..host.files import diffs, read_text, remove_empty, restore_text
+from ..job_server import ports
 from . import certificates, service, stunnel
 
 PACKAGE = "stunnel4"

@@ -7,10 +7,10 @@ from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import
     GearvisorError,
     InvalidOption,
 )
-from ansible_collections.gearvisor.gearvisor.plugins.module_utils.gearmand import (
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.job_server import (
     config,
+    present,
     queues,
-    server,
 )
 from ansible_collections.gearvisor.gearvisor.plugins.modules import gearman_job_server
 
@@ -27,7 +27,7 @@ def params(**given):
 
 
 def test_what_is_not_asked_for_is_the_same_in_both_places():
-    assert gearman_job_server.request_from(params()) == server.Request(config.Settings())
+    assert gearman_job_server.request_from(params()) == present.Request(config.Settings())
 
 
 def test_the_request_has_what_was_asked_for():
@@ -35,7 +35,7 @@ def test_the_request_has_what_was_asked_for():
         params(port=4731, queue={"type": "sqlite"}, restart="drain", version="1.1.2*")
     )
     queue = queues.typed_queue({"type": "sqlite"})
-    assert request == server.Request(
+    assert request == present.Request(
         config.Settings(port=4731, queue=queue), restart="drain", version="1.1.2*"
     )
 
@@ -77,7 +77,7 @@ def test_a_password_is_not_shown(capsys, monkeypatch):
         (line,) = [line for line in request.settings.queue.lines() if secret in line]
         raise GearvisorError(f"it does not start: {line}", log=line)
 
-    monkeypatch.setattr(server, "converge", converge)
+    monkeypatch.setattr(present, "converge", converge)
     queue = {"type": "mysql", "password": secret}
     with testing.patch_module_args({"queue": queue}), pytest.raises(SystemExit):
         gearman_job_server.main()
@@ -91,7 +91,7 @@ def test_results_and_warnings_are_handed_on(capsys, monkeypatch):
         assert check_mode
         return {"changed": True, "server": "127.0.0.1:4730", "warnings": ["Mind the gap"]}
 
-    monkeypatch.setattr(server, "converge", converge)
+    monkeypatch.setattr(present, "converge", converge)
     code, result = run_main(capsys, _ansible_check_mode=True)
     assert code == 0
     assert result["changed"]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import gearvisor
 import pytest
-from ansible_collections.gearvisor.gearvisor.plugins.module_utils.python import binding
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.python_binding import binding
 from ansible_collections.gearvisor.gearvisor.plugins.modules import gearman_python_binding
 from gearvisor import _build
 

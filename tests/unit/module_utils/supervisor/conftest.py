@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import os
 import pathlib
@@ -14,7 +15,11 @@ import tempfile
 import time
 
 import pytest
-from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor import fleet, roll, rpc
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor import (
+    fleet,
+    rollout,
+    rpc,
+)
 
 CONFIG = """\
 [unix_http_server]
@@ -184,7 +189,7 @@ class Daemon:
 @pytest.fixture(autouse=True)
 def short_rounds(monkeypatch):
     """Look more often than a real call does, so that tests wait less."""
-    monkeypatch.setattr(roll, "_ROUND_SECONDS", 0.02)
+    monkeypatch.setattr(rollout, "_ROUND_SECONDS", 0.02)
 
 
 def pytest_configure(config):
@@ -242,8 +247,8 @@ def daemon(new_daemon, supervisord_path, _daemons):
 
 @pytest.fixture
 def dry_run(supervisord_path, tmp_path):
-    """Run the dry run's file under supervisord's own interpreter; return its answer."""
-    from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor import dryrun
+    """Run the check's source, as the module does, under supervisord's own interpreter; return its answer."""
+    from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor import parser_check
 
     interpreter = pathlib.Path(supervisord_path).read_bytes().split(b"\n")[0][2:].decode().split()
 
@@ -260,7 +265,9 @@ def dry_run(supervisord_path, tmp_path):
             "environment": {"FROM_SUPERVISORD": "seen"},
             **request,
         }
-        rc, out, err = run_command([*interpreter, dryrun.__file__], json.dumps(request))
+        rc, out, err = run_command(
+            [*interpreter, "-c", inspect.getsource(parser_check)], json.dumps(request)
+        )
         assert (rc, err) == (0, "")
         return json.loads(out)
 

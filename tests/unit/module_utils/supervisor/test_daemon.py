@@ -7,7 +7,7 @@ import resource
 import pytest
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import InvalidOption
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor import daemon
-from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.text import (
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.config_file import (
     parse_sections,
 )
 

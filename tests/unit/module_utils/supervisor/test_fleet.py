@@ -15,7 +15,7 @@ from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import
     GearvisorError,
     InvalidOption,
 )
-from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor import fleet, roll
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor import fleet, rollout
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.options import OPTIONS
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.rpc import (
     EXITED,
@@ -238,7 +238,7 @@ def test_restart_lets_each_process_finish_and_restarts_what_exits(daemon):
 
 
 def test_a_restart_that_a_process_ignores_is_told_and_kills_nothing(daemon, monkeypatch):
-    monkeypatch.setattr(roll, "_KILL_SECONDS", 1)
+    monkeypatch.setattr(rollout, "_KILL_SECONDS", 1)
     stubborn = "/bin/sh -c 'trap : TERM; while :; do sleep .1; done'"
     deaf = programs(1, command=stubborn, stopwaitsecs=0)
     daemon.converge(deaf)

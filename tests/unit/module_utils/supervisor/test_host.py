@@ -8,7 +8,7 @@ import stat
 import pytest
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import GearvisorError
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor import host
-from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.layout import Section
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.sections import Section
 
 PATH = "/usr/bin:/bin"
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="acts as another user")

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.layout import Section
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.plan import (
     Plan,
     State,
@@ -17,6 +16,7 @@ from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.rpc
     Delta,
     Process,
 )
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.sections import Section
 
 FOREVER = {"autorestart": "true"}
 ONE_SHOT = {}

@@ -1,0 +1,272 @@
+# Copyright: Gearvisor contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Prepares MariaDB or PostgreSQL on this host for gearmand's queue: database, user and rights.
+
+The servers' own clients do it as their administrators, whom they know by the system's user. They
+get SQL on standard input, and with it no password but what the server itself would keep of it. The
+table is gearmand's business.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+import re
+import time
+import unicodedata
+from typing import NamedTuple
+
+from ..failure import GearvisorError, InvalidOption
+from ..host import packages, release, systemd
+
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+_START_SECONDS = 60
+_ITERATIONS = 4096
+
+
+class Request(NamedTuple):
+    """What there shall be; the names are the module's options."""
+
+    type: str
+    database: str = "gearman"
+    user: str = "gearman"
+    password: str = None
+    client_host: str = "localhost"
+
+
+class Server(NamedTuple):
+    """A database server as Debian packages it, and the functions that speak its SQL."""
+
+    package: str
+    service: str
+    client: list
+    questions: object
+    statements: object
+
+
+def check(request):
+    """Raise InvalidOption for values that cannot work."""
+    for option in ("database", "user"):
+        value = getattr(request, option)
+        if not re.fullmatch(_NAME, value):
+            raise InvalidOption(
+                option,
+                value,
+                "is no usable name",
+                "Use letters, digits and '_', beginning with no digit",
+            )
+    if not re.fullmatch(r"[A-Za-z0-9_.:%-]+", request.client_host):
+        raise InvalidOption(
+            "client_host", request.client_host, "is no host name or address", "Use localhost, say"
+        )
+    if request.client_host != "localhost" and request.type == "postgres":
+        raise InvalidOption(
+            "client_host",
+            request.client_host,
+            "is for mysql: PostgreSQL keeps hosts in pg_hba.conf",
+            "Leave it out, and allow the host there",
+        )
+    if request.password == "" or "\0" in (request.password or ""):
+        raise InvalidOption(
+            "password",
+            "(not shown)",
+            "is empty or holds NUL",
+            "Leave it out for a login by the system's user",
+        )
+
+
+def converge(request, run, check_mode=False):
+    """Make the database and its user what *request* says; return the module's result.
+
+    *run* is like AnsibleModule.run_command. Raises GearvisorError.
+    """
+    check(request)
+    if os.geteuid() != 0:
+        raise GearvisorError(
+            "This manages a database server and must run as root. Set become: true"
+        )
+    release.check_supported()
+    server = SERVERS[request.type]
+    actions = []
+    if not packages.installed_versions(run, [server.package]):
+        actions.append(f"install {server.package}")
+        if check_mode:
+            return _result([*actions, f"create database {request.database} for {request.user}"])
+        packages.install(run, [server.package], f"type: {request.type!r}")
+    if _ask(server, run, "SELECT 1;\n")[0] != 0:
+        actions.append(f"start {server.service}")
+        if check_mode:
+            return _result(actions)
+        _start(server, run)
+    found = [_answer(server, run, question) for question in server.questions(request)]
+    todo = server.statements(request, *found)
+    if todo and not check_mode:
+        _answer(server, run, "".join(f"{statement};\n" for _action, statement in todo))
+    return _result(actions + [action for action, _statement in todo])
+
+
+def _result(actions):
+    diff = {"prepared": "".join(f"{action}\n" for action in actions)} if actions else {}
+    return {"changed": bool(actions), "actions": actions, "diff": diff}
+
+
+def _ask(server, run, sql):
+    return run(server.client, data=sql, cwd="/")
+
+
+def _answer(server, run, sql):
+    """Return what the server says, as a list of lists of columns."""
+    rc, out, err = _ask(server, run, sql)
+    if rc != 0:
+        raise GearvisorError(
+            f"{server.package} refuses its administrator's request: {err.strip()}. This module logs in by "
+            "the system's user, root for MariaDB and postgres for PostgreSQL, as Debian sets it up"
+        )
+    return [line.split("\t") for line in out.splitlines()]
+
+
+def _start(server, run):
+    if systemd.runs():
+        rc, _out, err = run(["systemctl", "enable", "--now", server.service])
+    else:
+        rc, _out, err = run(["service", server.service, "start"])
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        asked, _out, said = _ask(server, run, "SELECT 1;\n")
+        if asked == 0:
+            return
+        if rc != 0 or time.monotonic() >= deadline:
+            raise GearvisorError(
+                f"{server.service} does not answer after its start: {(err if rc else said).strip()}. See its "
+                "log, then run this again"
+            )
+        time.sleep(0.2)
+
+
+def _mysql_questions(request):
+    user = f"User='{request.user}' AND Host='{request.client_host}'"
+    yield f"SELECT SCHEMA_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME='{request.database}';\n"
+    yield f"SELECT plugin, authentication_string FROM mysql.user WHERE {user};\n"
+    yield (
+        "SELECT 1 FROM mysql.db WHERE CONCAT(Select_priv, Insert_priv, Update_priv, Delete_priv, "
+        f"Create_priv)='YYYYY' AND Db='{_pattern(request.database, 2)}' AND {user};\n"
+    )
+
+
+def _pattern(database, backslashes):
+    """Return the name for GRANT, to which a bare '_' is any character."""
+    return database.replace("_", "\\" * backslashes + "_")
+
+
+def mysql_statements(request, databases, users, rights):
+    """Return [(action in words, SQL)] that is left to do; the arguments are the server's answers."""
+    account = f"'{request.user}'@'{request.client_host}'"
+    todo = []
+    if not databases:
+        todo.append((f"create database {request.database}", f"CREATE DATABASE {request.database}"))
+    if request.password is None:
+        wanted, how = ["unix_socket", ""], "VIA unix_socket"
+    else:
+        digest = mysql_digest(request.password)
+        wanted, how = ["mysql_native_password", digest], f"BY PASSWORD '{digest}'"
+    if not users:
+        todo.append((f"create user {account}", f"CREATE USER {account} IDENTIFIED {how}"))
+    elif users[0] != wanted:
+        todo.append((f"change login of {account}", f"ALTER USER {account} IDENTIFIED {how}"))
+    if not rights:
+        name = f"`{_pattern(request.database, 1)}`"
+        grant = f"GRANT SELECT, INSERT, UPDATE, DELETE, CREATE ON {name}.* TO {account}"
+        todo.append((f"grant {request.database} to {account}", grant))
+    return todo
+
+
+def mysql_digest(password):
+    """Return what MariaDB keeps of a password (mysql_native_password)."""
+    return "*" + hashlib.sha1(hashlib.sha1(password.encode()).digest()).hexdigest().upper()
+
+
+def _postgres_questions(request):
+    yield f"SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname='{request.database}';\n"
+    yield (
+        "SELECT rolcanlogin, coalesce(rolpassword, '') FROM pg_authid "
+        f"WHERE rolname='{request.user}';\n"
+    )
+
+
+def postgres_statements(request, owners, roles):
+    """Return [(action in words, SQL)] that is left to do; the arguments are the server's answers."""
+    if owners and owners[0] != [request.user]:
+        raise InvalidOption(
+            "database",
+            request.database,
+            f"belongs to {owners[0][0]}, so {request.user} may make no table there",
+            "Use another database, or the user whose it is",
+        )
+    todo = []
+    wanted = f'"{request.user}" LOGIN'
+    if request.password is not None:
+        wanted += f" PASSWORD '{scram_verifier(request.password, os.urandom(16))}'"
+    if not roles:
+        todo.append((f"create user {request.user}", f"CREATE ROLE {wanted}"))
+    elif roles[0][0] != "t" or not _verifies(roles[0][1], request.password):
+        todo.append((f"change login of {request.user}", f"ALTER ROLE {wanted}"))
+    if not owners:
+        sql = (
+            f'CREATE DATABASE "{request.database}" OWNER "{request.user}" TEMPLATE template0 '
+            "ENCODING 'UTF8'"
+        )
+        todo.append((f"create database {request.database}", sql))
+    return todo
+
+
+def scram_verifier(password, salt, iterations=_ITERATIONS):
+    """Return what PostgreSQL keeps of a password (RFC 5803; RFC 7677's SCRAM-SHA-256)."""
+    text = unicodedata.normalize("NFKC", password).encode()
+    salted = hashlib.pbkdf2_hmac("sha256", text, salt, iterations)
+    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    served = hmac.digest(salted, b"Server Key", "sha256")
+    salt, stored, served = (base64.b64encode(each).decode() for each in (salt, stored, served))
+    return f"SCRAM-SHA-256${iterations}:{salt}${stored}:{served}"
+
+
+def _verifies(verifier, password):
+    """Tell whether what PostgreSQL keeps is of this password; without one anything will do."""
+    if password is None:
+        return True
+    match = re.fullmatch(r"SCRAM-SHA-256\$(\d+):([^$]+)\$.+", verifier)
+    if match is None:
+        return False
+    salt = base64.b64decode(match.group(2))
+    return hmac.compare_digest(scram_verifier(password, salt, int(match.group(1))), verifier)
+
+
+SERVERS = {
+    "mysql": Server(
+        "mariadb-server",
+        "mariadb",
+        ["mariadb", "--batch", "--skip-column-names", "--user=root"],
+        _mysql_questions,
+        mysql_statements,
+    ),
+    "postgres": Server(
+        "postgresql",
+        "postgresql",
+        [
+            *("runuser", "--user", "postgres", "--"),
+            *(
+                "psql",
+                "--no-psqlrc",
+                "--quiet",
+                "--tuples-only",
+                "--no-align",
+                "--field-separator=\t",
+            ),
+            "--set=ON_ERROR_STOP=1",
+        ],
+        _postgres_questions,
+        postgres_statements,
+    ),
+}

@@ -1,0 +1,266 @@
+# Copyright: Gearvisor contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a program to the sections that run it. All pure.
+
+layout "processes" writes one section a process. Supervisor compares and
+restarts whole sections, so this is what lets a fleet scale and roll without
+touching the other processes. layout "numprocs" writes Supervisor's compact
+form, in which every change restarts all of the program's processes.
+"""
+
+from __future__ import annotations
+
+import os.path
+import re
+from typing import NamedTuple
+
+from ..failure import InvalidOption
+from .config_file import option_text
+from .options import DEFAULTS, KINDS, PARAMETERS, PROGRAM_NAME, byte_count
+
+# What Supervisor accepts after a "%": "%%", or "%(name)" and a conversion.
+_EXPANSION = re.compile(r"%(?:%|\((\w+)\)([-+ #0]*\d*(?:\.\d+)?[diouxXeEfFgGrsa]))?")
+_PER_PROCESS = ("process_num", "program_name")
+_PER_SECTION = re.compile(r"%\((?:process_num|program_name|group_name|ENV_)")
+_KNOWN = ("here", "host_node_name", "program_name", "group_name", "process_num", "numprocs")
+
+
+class Section(NamedTuple):
+    """One [program:x], [eventlistener:x] or [fcgi-program:x]: a Supervisor group of its own."""
+
+    program: str
+    group: str
+    options: dict
+    kind: str = "program"
+
+    @property
+    def title(self):
+        return f"{self.kind}:{self.group}"
+
+    @property
+    def parameter(self):
+        """The module's parameter that this comes from, as errors name it."""
+        return f"{PARAMETERS[self.kind]}.{self.program}"
+
+
+def sections(name, program, layout="processes", kind="program"):
+    """Return the program's sections, logs already separated, ready to be rendered.
+
+    An event listener is one section in either layout, because every section gets
+    every event; so is an fcgi-program, because its processes share a socket.
+    Raises InvalidOption for a "%" that Supervisor cannot expand and for
+    process names that are not one a process.
+    """
+    where = f"{PARAMETERS[kind]}.{name}"
+    layout = layout if kind == "program" else "numprocs"
+    for option, value in program.items():
+        if KINDS[option] == "text":
+            _check_expansions(f"{where}.{option}", value, layout)
+        if option.endswith("_logfile"):
+            _check_second_expansion(f"{where}.{option}", value, layout)
+        if option == "directory" or option.endswith("_logfile"):
+            _check_path(f"{where}.{option}", value)
+    program = _with_separate_channels(program)
+    count = program.get("numprocs", DEFAULTS["numprocs"])
+    if layout == "processes":
+        return _one_section_each(name, program, count, where)
+    # supervisord does not tell an empty group from none, so none is written.
+    if count == 0:
+        return []
+    if count > 1:
+        program = _with_separate_processes(_with_process_names(name, program, count, where))
+    return [Section(name, name, _texts(where, program), kind)]
+
+
+def _one_section_each(name, program, count, where):
+    first = program.get("numprocs_start", DEFAULTS["numprocs_start"])
+    pattern = program.get("process_name", "%(program_name)s_%(process_num)02d")
+    if pattern == "%(program_name)s" and count == 1:
+        pattern = name
+    result = []
+    # The first keeps its log's name, so that scaling from or to one process leaves it alone.
+    others = _with_separate_processes(program)
+    for number in range(first, first + count):
+        group = _expand(pattern, name, number)
+        if not PROGRAM_NAME.match(group):
+            raise InvalidOption(
+                f"{where}.process_name",
+                pattern,
+                f"gives {group!r}, which is no usable section name",
+                "Use letters, digits, '_', '.', '-', %(program_name)s and %(process_num)02d",
+            )
+        options = {
+            option: _expand(value, name, number) if KINDS[option] == "text" else value
+            for option, value in (program if number == first else others).items()
+            if option not in ("numprocs", "numprocs_start", "process_name")
+        }
+        result.append(Section(name, group, _texts(where, options)))
+    _check_distinct(where, pattern, [section.group for section in result])
+    return result
+
+
+def _with_process_names(name, program, count, where):
+    pattern = program.get("process_name", "%(program_name)s_%(process_num)02d")
+    _check_distinct(where, pattern, [_expand(pattern, name, number) for number in range(count)])
+    return {**program, "process_name": pattern}
+
+
+def _check_distinct(where, pattern, names):
+    if len(set(names)) < len(names):
+        raise InvalidOption(
+            f"{where}.process_name",
+            pattern,
+            f"gives {len(names)} processes one name",
+            "Put %(process_num)02d into it, or leave it out",
+        )
+
+
+def _texts(where, options):
+    return {
+        option: option_text(f"{where}.{option}", options[option])
+        for option in KINDS
+        if option in options
+    }
+
+
+# Each process and channel rotates its log by itself, so lines are lost as soon as two of them
+# share a rotated file (Supervisor's documentation, "stdout_logfile"). The two functions below give
+# each its own.
+
+
+def _with_separate_channels(program):
+    """Make one file for stdout and stderr redirect_stderr, which is the same to the reader."""
+    program = dict(program)
+    if (
+        any(_rotates(program, channel) for channel in ("stdout", "stderr"))
+        and _is_file(program, "stdout")
+        and program["stdout_logfile"] == program.get("stderr_logfile")
+    ):
+        program["redirect_stderr"] = True
+    if program.get("redirect_stderr"):
+        for option in [option for option in program if option.startswith("stderr_logfile")]:
+            del program[option]
+    return program
+
+
+def _with_separate_processes(program):
+    """Put the process number before the suffix of each rotated log that does not have it."""
+    program = dict(program)
+    for channel in ("stdout", "stderr"):
+        path = program.get(f"{channel}_logfile", "")
+        if (
+            _rotates(program, channel)
+            and _is_file(program, channel)
+            and "%(process_num)" not in path
+        ):
+            stem, suffix = os.path.splitext(path)
+            program[f"{channel}_logfile"] = f"{stem}_%(process_num)02d{suffix}"
+    return program
+
+
+def _rotates(options, channel):
+    size = f"{channel}_logfile_maxbytes"
+    return byte_count(options.get(size, DEFAULTS[size])) > 0
+
+
+def check_shared_logs(all_sections):
+    """Refuse two sections with one log file that either rotates. Raises InvalidOption."""
+    writer = {}
+    for section in all_sections:
+        for channel in ("stdout", "stderr"):
+            if not _is_file(section.options, channel):
+                continue
+            path = section.options[f"{channel}_logfile"]
+            if _PER_SECTION.search(path):
+                continue
+            rotates = _rotates(section.options, channel)
+            other, other_rotates = writer.setdefault(path, (section.group, rotates))
+            if other != section.group and (rotates or other_rotates):
+                raise InvalidOption(
+                    f"{section.parameter}.{channel}_logfile",
+                    path,
+                    f"is a log of {other} too, and rotating a shared file loses lines",
+                    f"Give each its own file, or set {channel}_logfile_maxbytes: 0 on both",
+                )
+
+
+def _is_file(program, channel):
+    path = program.get(f"{channel}_logfile", "auto")
+    return not _is_no_path(path) and not path.startswith("/dev/")
+
+
+def _check_expansions(option, value, layout):
+    for match in _EXPANSION.finditer(value):
+        if match.group() == "%%":
+            continue
+        if match.group() == "%":
+            raise InvalidOption(
+                option,
+                value,
+                f"holds a '%' that Supervisor cannot expand, at {value[match.start() : match.start() + 12]!r}",
+                "Write a literal '%' as '%%'",
+            )
+        expression = match.group(1)
+        if expression not in _KNOWN and not expression.startswith("ENV_"):
+            raise InvalidOption(
+                option,
+                value,
+                f"holds the unknown expansion '{expression}'",
+                f"Use one of {', '.join(_KNOWN)}, or ENV_NAME",
+            )
+        try:
+            f"%{match.group(2)}" % (0 if expression in ("process_num", "numprocs") else "")
+        except (TypeError, ValueError):
+            raise InvalidOption(
+                option,
+                value,
+                f"expands {match.group()!r}, whose conversion does not fit",
+                "Use 'd' for numbers and 's' for everything else",
+            ) from None
+        if expression == "numprocs" and layout == "processes":
+            raise InvalidOption(
+                option,
+                value,
+                "uses %(numprocs), so scaling would change every process",
+                "Leave it out, or set layout: numprocs",
+            )
+
+
+def _check_second_expansion(option, value, layout):
+    """Supervisor expands the names of log files twice, so "%%" is a "%" to the second time."""
+    once = _EXPANSION.sub(lambda match: "%" if match.group() == "%%" else "", value)
+    try:
+        _check_expansions(option, once, layout)
+    except InvalidOption:
+        raise InvalidOption(
+            option,
+            value,
+            "holds a '%%', which Supervisor expands a second time in the name of a log file",
+            "Write a literal '%' as '%%%%' here, or leave it out",
+        ) from None
+
+
+def _check_path(option, value):
+    """Refuse a relative path: it would start at whatever directory supervisord was started in."""
+    if value.startswith(("/", "%(")):
+        return
+    if option.endswith("_logfile") and (value.startswith("~") or _is_no_path(value)):
+        return
+    raise InvalidOption(option, value, "is no absolute path", "Write it from / on")
+
+
+def _is_no_path(log):
+    return log.lower() in ("auto", "none", "off", "syslog")
+
+
+def _expand(value, name, number):
+    """Fill in the two expansions that differ between one section a process and numprocs."""
+    values = {"process_num": number, "program_name": name}
+
+    def fill(match):
+        if match.group(1) not in _PER_PROCESS:
+            return match.group()
+        return f"%{match.group(2)}" % values[match.group(1)]
+
+    return _EXPANSION.sub(fill, value)

@@ -1,0 +1,162 @@
+"""Values as tables; the rest against a real gearmand."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import (
+    GearvisorError,
+    InvalidOption,
+)
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.gearvisor.admin import Admin
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.gearvisor.client import Client
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.gearvisor.connection import (
+    Connection,
+)
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.gearvisor.errors import (
+    SubmitError,
+)
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.gearvisor.protocol import (
+    Packet,
+    encode,
+)
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.job_server import config, function
+
+
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [
+        ("name", {"name": ""}),
+        ("name", {"name": "two words"}),
+        ("name", {"name": "x\n"}),
+        ("max_queue", {"name": "f", "max_queue": []}),
+        ("max_queue", {"name": "f", "max_queue": [1, 2]}),
+        ("max_queue", {"name": "f", "max_queue": [-1]}),
+        ("max_queue", {"name": "f", "max_queue": [2**31]}),
+        ("max_queue", {"name": "f", "max_queue": [1], "state": "absent"}),
+        ("servers", {"name": "f", "servers": ["host:port"]}),
+    ],
+)
+def test_refused(option, values):
+    with pytest.raises(InvalidOption) as caught:
+        function.check(function.Request(**values))
+    assert caught.value.details["option"] == option
+
+
+@pytest.fixture
+def server(gearmand, port, tmp_path, monkeypatch):
+    """This host's own job server."""
+    if os.geteuid() != 0:
+        pytest.skip("the file of limits belongs to root")
+    monkeypatch.setattr(config, "CONFIG", str(tmp_path / "gearmand.conf"))
+    monkeypatch.setattr(config, "MAX_QUEUE", str(tmp_path / "max_queue.json"))
+    (tmp_path / "gearmand.conf").write_text(config.config_text(config.Settings(port=port)))
+    return f"127.0.0.1:{port}"
+
+
+def converge(name="resize", check_mode=False, **options):
+    return function.converge(function.Request(name, **options), check_mode)
+
+
+def kept():
+    with open(config.MAX_QUEUE, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def submit(server, number, name="resize"):
+    with Client([server]) as client:
+        for _ in range(number):
+            client.submit(name, background=True)
+
+
+def test_a_limit_is_set_and_kept(server):
+    planned = converge(max_queue=[2], check_mode=True)
+    assert planned["changed"]
+    assert not os.path.exists(config.MAX_QUEUE)
+    result = converge(max_queue=[2])
+    assert result["changed"]
+    assert result["kept"]
+    assert result["servers"] == [server]
+    assert result["actions"] == [f"create resize on {server}"]
+    assert kept() == {"resize": [2]}
+    with pytest.raises(SubmitError, match="full"):
+        submit(server, 3)
+    assert not converge(max_queue=[2])["changed"]
+    assert not converge()["changed"]
+    converge("mail", max_queue=[9, 8, 7])
+    assert kept() == {"mail": [9, 8, 7], "resize": [2]}
+    assert converge(max_queue=[0])["changed"]
+    assert kept() == {"mail": [9, 8, 7]}
+    submit(server, 3)
+
+
+def test_a_limit_that_others_changed_is_set_again(server):
+    converge(max_queue=[2])
+    with Admin(server) as admin:
+        admin.max_queue("resize", 0)
+    assert not converge(max_queue=[2])["changed"]
+    with pytest.raises(SubmitError, match="full"):
+        submit(server, 3)
+
+
+def test_on_a_server_of_another_host_it_is_not_kept(server, tmp_path):
+    (tmp_path / "gearmand.conf").unlink()
+    result = converge(max_queue=[2], servers=[server])
+    assert not result["kept"]
+    assert "forgets max_queue" in result["warnings"][0]
+    assert not os.path.exists(config.MAX_QUEUE)
+    with pytest.raises(SubmitError, match="full"):
+        submit(server, 3)
+    with pytest.raises(InvalidOption, match="no job server on this host"):
+        converge()
+    # A first run in check mode, when there is nothing yet.
+    assert "no job server on this host yet" in converge(check_mode=True)["warnings"][0]
+
+
+def test_absent(server):
+    converge(max_queue=[9])
+    submit(server, 3)
+    with pytest.raises(InvalidOption, match="would lose 3 waiting jobs"):
+        converge(state="absent")
+    assert kept() == {"resize": [9]}
+    result = converge(state="absent", cancel=True)
+    assert result["changed"]
+    assert result["cancelled"] == 3
+    assert kept() == {}
+    with Admin(server) as admin:
+        assert admin.status() == {}
+    assert not converge(state="absent", cancel=True)["changed"]
+
+
+def test_what_is_served_is_not_dropped(server, port):
+    worker = Connection("127.0.0.1", port, 5)
+    worker.send(encode(Packet.SET_CLIENT_ID, b"web1") + encode(Packet.CAN_DO, b"resize"))
+    worker.send(encode(Packet.ECHO_REQ, b""))
+    worker.receive(5)
+    with pytest.raises(InvalidOption, match=r"has workers on .*: web1"):
+        converge(state="absent", cancel=True)
+    worker.close()
+
+
+def test_cancelling_keeps_the_function(server):
+    submit(server, 3)
+    submit(server, 2, "other")
+    planned = converge(cancel=True, check_mode=True)
+    assert planned["actions"] == [f"cancel 3 waiting jobs of resize on {server}"]
+    assert converge(cancel=True)["cancelled"] == 3
+    assert not converge(cancel=True)["changed"]
+    with Admin(server) as admin:
+        assert {name: jobs.queued for name, jobs in admin.status().items()} == {
+            "resize": 0,
+            "other": 2,
+        }
+
+
+def test_a_server_that_does_not_answer(server, gearmand):
+    gearmand.kill()
+    gearmand.wait()
+    with pytest.raises(GearvisorError, match="does not answer"):
+        converge(max_queue=[3])
+    assert not os.path.exists(config.MAX_QUEUE)

@@ -1,0 +1,388 @@
+"""The decisions as tables; the sequence with a real gearmand, kept by a plain child process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+
+import pytest
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import (
+    GearvisorError,
+    InvalidOption,
+)
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.gearvisor.admin import (
+    Admin,
+    FunctionStatus,
+)
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.gearvisor.client import Client
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.gearvisor.connection import (
+    Connection,
+)
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.gearvisor.protocol import (
+    Packet,
+    encode,
+)
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.job_server import (
+    config,
+    present,
+    queues,
+    running,
+    service,
+)
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.job_server.process import Process
+
+
+class Child:
+    """A service manager with the methods of service.Systemd: gearmand is a child of the test."""
+
+    name = "child"
+
+    def __init__(self, start, path):
+        self._start = start
+        self.command = [config.GEARMAND, f"--config-file={path}", "--log-file=none"]
+        self.child = None
+        self.starts = 0
+
+    def files(self, _settings):
+        return {}
+
+    def file_descriptors(self, _settings):
+        return None
+
+    def process(self):
+        if self.child is None or self.child.poll() is not None:
+            return None
+        process = Process(self.child.pid)
+        return process if process.runs_gearmand() else None
+
+    def enabled(self):
+        return True
+
+    def preview(self, _wanted):
+        return service.Preview()
+
+    def settle(self):
+        pass
+
+    def reload(self):
+        pass
+
+    def start(self):
+        if self.process() is None:
+            self.starts += 1
+            self.child = self._start(self.command)
+
+    def restart(self):
+        self.stop(True)
+        self.start()
+
+    def stop(self, _enabled):
+        if self.child is not None:
+            self.child.terminate()
+            self.child.wait()
+
+    def halt(self):
+        self.stop(True)
+
+    def remove(self):
+        self.stop(False)
+
+    def crashed(self):
+        return self.child is not None and self.child.poll() not in (None, 0)
+
+    def last_lines(self):
+        return "the last line"
+
+
+def sqlite(directory):
+    return queues.Queue(
+        "libsqlite3",
+        (
+            ("libsqlite3-db", str(directory / "queue.sqlite3")),
+            ("libsqlite3-table", "jobs"),
+        ),
+    )
+
+
+def run(argv, environ_update=None):
+    done = subprocess.run(argv, capture_output=True, text=True)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture
+def child(start, tmp_path, monkeypatch):
+    """A host whose files are in tmp_path, and whose package is there already."""
+    if os.geteuid() != 0:
+        pytest.skip("the files belong to root")
+    path = tmp_path / "etc" / "gearmand.conf"
+    # gearmand runs as the test's own user, who is root.
+    monkeypatch.setattr(config, "CONFIG", str(path))
+    monkeypatch.setattr(config, "MAX_QUEUE", str(tmp_path / "etc" / "max_queue.json"))
+    monkeypatch.setattr(running, "NOTE", str(tmp_path / "note.json"))
+    monkeypatch.setattr(present, "_gearman", lambda: (0, 0))
+    monkeypatch.setattr(present, "_as_gearman", lambda: [])
+    monkeypatch.setattr(
+        present.packages,
+        "installed_versions",
+        lambda _run, _names: {present.PACKAGE: "1.1.20+ds-1"},
+    )
+    removed = []
+    monkeypatch.setattr(present.packages, "remove", lambda _run, names: removed.extend(names))
+    result = Child(start, path)
+    result.removed = removed
+    monkeypatch.setattr(service, "choose", lambda *_: result)
+    yield result
+    result.stop(True)
+
+
+@pytest.fixture
+def converge(child, port):
+    """Call it with settings and with options of the Request."""
+
+    def do(check_mode=False, queue=None, threads=4, **options):
+        settings = config.Settings(port=port, threads=threads, queue=queue or queues.Queue())
+        return present.converge(
+            present.Request(settings, ready_timeout=5, **options), run, check_mode
+        )
+
+    return do
+
+
+def queue_job(port, function="resize", unique="1"):
+    with Client([f"127.0.0.1:{port}"]) as client:
+        client.submit(function, b"data", background=True, unique=unique)
+
+
+def do_one_job(connection):
+    connection.send(encode(Packet.CAN_DO, b"resize") + encode(Packet.GRAB_JOB_UNIQ))
+    _kind, arguments = connection.receive(5)
+    connection.send(encode(Packet.WORK_COMPLETE, arguments[0], b""))
+
+
+def text():
+    with open(config.CONFIG, encoding="utf-8") as file:
+        return file.read()
+
+
+def test_first_run_second_run_and_a_change(converge, child, port):
+    planned = converge(check_mode=True)
+    assert planned["changed"]
+    assert planned["actions"] == ["start gearmand"]
+    assert planned["version"] is None
+    assert not os.path.exists(config.CONFIG)
+
+    first = converge()
+    assert first["changed"]
+    assert first["files"] == [config.CONFIG]
+    assert first["server"] == f"127.0.0.1:{port}"
+    assert first["version"].startswith("1.")
+    assert not first["restarted"]
+    assert os.stat(config.CONFIG).st_mode & 0o777 == 0o640
+
+    second = converge()
+    assert not second["changed"]
+    assert second["diff"] == []
+
+    changed = converge(threads=5)
+    assert changed["restarted"]
+    assert "--threads=4\n" in changed["diff"][0]["before"]
+    assert child.starts == 2
+    assert not converge(threads=5)["changed"]
+
+
+def test_queued_jobs_are_not_lost_unasked(converge, child, port):
+    converge()
+    queue_job(port)
+    for check_mode in (True, False):
+        with pytest.raises(InvalidOption, match=r"would lose 1 job: resize \(1 queued"):
+            converge(check_mode, threads=5)
+    assert "--threads=4\n" in text()
+    assert not converge()["changed"]
+    result = converge(threads=5, restart="force")
+    assert result["lost"] == {"resize": {"queued": 1, "running": 0}}
+    assert child.starts == 2
+
+
+def test_never_leaves_the_restart_pending_until_it_is_done(converge, child, port):
+    converge()
+    queue_job(port)
+    pending = converge(threads=5, restart="never")
+    assert pending["changed"]
+    assert pending["restart_pending"]
+    assert child.starts == 1
+    again = converge(threads=5, restart="never")
+    assert not again["changed"]
+    assert again["restart_pending"]
+    with pytest.raises(InvalidOption, match="would lose 1 job"):
+        converge(threads=5)
+    # Back to what the server was started with, nothing is pending any more.
+    assert not converge(threads=4, restart="never")["restart_pending"]
+    converge(threads=5, restart="never")
+    assert converge(threads=5, restart="force")["restarted"]
+    assert not converge(threads=5)["changed"]
+
+
+def test_the_running_queue_counts_not_the_one_in_the_file(converge, child, port, tmp_path):
+    persistent = sqlite(tmp_path)
+    converge()
+    queue_job(port)
+    converge(queue=persistent, restart="never")
+    with pytest.raises(InvalidOption, match="would lose 1 job"):
+        converge(queue=persistent)
+
+
+def test_jobs_in_a_file_survive_a_restart(converge, child, port, tmp_path):
+    persistent = sqlite(tmp_path)
+    converge(queue=persistent)
+    queue_job(port)
+    assert converge(queue=persistent, threads=5)["restarted"]
+    with Admin(f"127.0.0.1:{port}") as admin:
+        assert admin.status() == {"resize": FunctionStatus(1, 0, 0)}
+    with pytest.raises(InvalidOption, match="would lose 1 job"):
+        converge()
+
+
+def test_a_drain_that_takes_too_long_changes_nothing(converge, child, port):
+    converge()
+    queue_job(port)
+    with pytest.raises(InvalidOption, match="gearmand still has 1 job: resize") as caught:
+        converge(threads=5, restart="drain", drain_timeout=1)
+    assert caught.value.details["left"] == {"resize": {"queued": 1, "running": 0}}
+    assert child.starts == 1
+    assert "--threads=4\n" in text()
+    queue_job(port, unique="2")
+    assert not converge()["changed"]
+
+
+def test_drain_restarts_when_the_workers_are_done(converge, child, port):
+    converge()
+    queue_job(port)
+    with contextlib.closing(Connection("127.0.0.1", port, 5)) as worker:
+        threading.Timer(1, do_one_job, [worker]).start()
+        result = converge(threads=5, restart="drain", drain_timeout=20)
+    assert result["restarted"]
+    assert result["lost"] == {}
+    assert child.starts == 2
+
+
+def test_stopped(converge, child, port):
+    converge()
+    queue_job(port)
+    with pytest.raises(InvalidOption, match="would lose 1 job"):
+        converge(state="stopped")
+    with pytest.raises(InvalidOption, match="leaves gearmand running"):
+        converge(state="stopped", restart="never")
+    assert converge(check_mode=True, state="stopped", restart="force")["changed"]
+    assert child.process() is not None
+    result = converge(state="stopped", restart="force")
+    assert result["lost"] == {"resize": {"queued": 1, "running": 0}}
+    assert child.process() is None
+    assert not converge(state="stopped")["changed"]
+    assert converge()["actions"] == ["start gearmand"]
+
+
+def test_restarted_without_a_change(converge, child, port):
+    converge()
+    assert converge(state="restarted")["restarted"]
+    assert child.starts == 2
+    queue_job(port)
+    with pytest.raises(InvalidOption, match="would lose 1 job"):
+        converge(state="restarted")
+
+
+def test_a_server_that_does_not_start_is_taken_back(converge, child, port, tmp_path):
+    converge()
+    broken = tmp_path / "queue.sqlite3"
+    broken.write_text("This is no database, and long enough for SQLite to see that." * 3)
+    queue = sqlite(tmp_path)
+    with pytest.raises(GearvisorError) as caught:
+        converge(queue=queue)
+    assert "it ended at once. The old configuration is back" in str(caught.value)
+    assert caught.value.details["log"] == "the last line"
+    assert "--queue-type=builtin\n" in text()
+    assert not converge()["changed"]
+
+
+def test_a_first_server_that_does_not_start_leaves_no_file(converge, child, tmp_path):
+    broken = tmp_path / "queue.sqlite3"
+    broken.write_text("This is no database, and long enough for SQLite to see that." * 3)
+    with pytest.raises(GearvisorError, match="It was stopped, and the old files are back"):
+        converge(queue=sqlite(tmp_path))
+    assert not os.path.exists(config.CONFIG)
+
+
+def test_files_that_cannot_be_written_do_not_cost_the_server(converge, child, monkeypatch):
+    converge()
+    pid = child.process().pid
+    broken = iter([OSError("No space left on device")])
+
+    def reload():
+        for error in broken:
+            raise error
+
+    monkeypatch.setattr(child, "reload", reload)
+    with pytest.raises(GearvisorError, match=r"No space left .* the server was not touched"):
+        converge(threads=6)
+    assert child.process().pid == pid
+    assert not converge()["changed"]
+
+
+@pytest.mark.parametrize(
+    ("candidate", "actions"),
+    [
+        ("1.1.20+ds-1", []),
+        (
+            "1.1.21+ds-1",
+            ["install gearman-job-server=1.1.21+ds-1", "restart gearmand once its jobs are done"],
+        ),
+    ],
+)
+def test_the_latest_version(converge, child, monkeypatch, candidate, actions):
+    converge()
+    monkeypatch.setattr(present.packages, "candidate", lambda *_: candidate)
+    assert converge(check_mode=True, version="latest")["actions"] == actions
+
+
+def test_anothers_file_is_left_alone(converge, child):
+    os.mkdir(os.path.dirname(config.CONFIG))
+    with open(config.CONFIG, "w", encoding="utf-8") as file:
+        file.write("--port=4730\n")
+    with pytest.raises(GearvisorError, match="was not written by this module"):
+        converge()
+    assert text() == "--port=4730\n"
+
+
+def test_absent(converge, child, port):
+    converge()
+    queue_job(port)
+    with pytest.raises(InvalidOption, match="would lose 1 job"):
+        converge(state="absent")
+    with pytest.raises(InvalidOption, match="leaves gearmand running"):
+        converge(state="absent", restart="never")
+    planned = converge(check_mode=True, state="absent", restart="force")
+    assert planned["changed"]
+    assert os.path.exists(config.CONFIG)
+    result = converge(state="absent", restart="force")
+    assert result["lost"] == {"resize": {"queued": 1, "running": 0}}
+    assert child.removed == [present.PACKAGE]
+    assert child.process() is None
+    assert not os.path.exists(config.CONFIG)
+
+
+def test_absent_that_drains_too_long_takes_nothing_away(converge, child, port):
+    converge()
+    queue_job(port)
+    with pytest.raises(InvalidOption, match="Nothing was removed"):
+        converge(state="absent", restart="drain", drain_timeout=1)
+    assert "--threads=4\n" in text()
+    assert child.removed == []
+
+
+def test_wait_gone(gearmand):
+    process = Process(gearmand.pid)
+    assert not service.wait_gone(process, 0.1)
+    os.kill(gearmand.pid, signal.SIGUSR1)
+    assert service.wait_gone(process, 5)
