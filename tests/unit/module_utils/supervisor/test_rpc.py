@@ -31,7 +31,7 @@ def test_no_supervisord_is_said_with_what_to_do(tmp_path):
     started = time.monotonic()
     with pytest.raises(rpc.SupervisordUnavailable) as caught:
         rpc.Supervisord(str(tmp_path / "none.sock")).wait_ready(0.5)
-    assert 0.5 <= time.monotonic() - started < 3
+    assert 0.5 <= time.monotonic() - started < 15
     assert f"does not answer on {tmp_path}/none.sock" in str(caught.value)
     assert "systemctl start supervisor" in str(caught.value)
 
