@@ -15,7 +15,12 @@ def test_no_name_hides_one_of_ansibles():
     assert not theirs & {path.stem for path in MODULE_UTILS.iterdir()}
 
 
-@pytest.mark.parametrize("folder", [path.name for path in MODULE_UTILS.iterdir() if path.is_dir()])
+FOLDERS = [
+    path.name for path in MODULE_UTILS.iterdir() if path.is_dir() and path.name != "__pycache__"
+]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
 def test_folder_is_a_package(folder):
     """Ansible does not send a folder without __init__.py to the target."""
     assert (MODULE_UTILS / folder / "__init__.py").is_file()
