@@ -25,7 +25,7 @@ from ..gearvisor.admin import Admin
 from ..gearvisor.errors import GearmanError
 from ..host import packages, release
 from ..host.files import diffs, read_text, restore_text, write_text
-from ..supervisor.host import make_directories, remove_directories
+from ..supervisor.requirements import make_directories, remove_directories
 from . import config, drain, ports, queues, running, service
 from .restart import as_json, decide, jobs_text
 

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from ..failure import GearvisorError, InvalidOption
 from ..host.files import diffs, read_text, restore_text
-from . import config_file, host, options, parser_check, plan, rollout, rpc, sections
+from . import config_file, options, parser_check, plan, requirements, rollout, rpc, sections
 from .rpc import ConfigRefused, SupervisordUnavailable
 from .warnings import cautions
 
@@ -108,9 +108,9 @@ def converge(request, where, check_mode=False):
     if not check_mode:
         check_installed(where)
     supervisord = connect(where, check_mode)
-    new_users = host.missing_users(request.create_users)
+    new_users = requirements.missing_users(request.create_users)
     warnings = _check_host(new.values(), supervisord, new_users, check_mode)
-    missing = host.missing_directories(new.values())
+    missing = requirements.missing_directories(new.values())
     if missing and not request.create_directories:
         raise InvalidOption(
             "create_directories",
@@ -140,11 +140,11 @@ def converge(request, where, check_mode=False):
         return result
     loaded = state.groups
     if result["changed"]:
-        host.make_users(where.run, new_users)
+        requirements.make_users(where.run, new_users)
         try:
             decided = _apply(request, supervisord, files, decided, old, new, missing)
         except BaseException:
-            host.remove_users(where.run, new_users)
+            requirements.remove_users(where.run, new_users)
             raise
         result["plan"] = decided.as_result()
         # Asked again only now: it is what takes longest with a thousand processes.
@@ -259,7 +259,7 @@ def _check_host(its_sections, supervisord, new_users, check_mode):
     path = _environment(supervisord).get("PATH", os.defpath)
     warnings = {}
     for section in its_sections:
-        for problem in host.problems(section, path, new_users):
+        for problem in requirements.problems(section, path, new_users):
             if not check_mode:
                 raise problem
             warnings[str(problem)] = None
@@ -439,7 +439,7 @@ def _result(files, decided, missing, new_users, warnings):
 
 def _apply(request, supervisord, files, decided, old, new, missing):
     """Write the files and carry the plan out; return the plan that was. Puts all back on failure."""
-    made = host.make_directories(missing)
+    made = requirements.make_directories(missing)
     pace = {
         "batch": request.batch,
         "max_unavailable": request.max_unavailable,
@@ -455,7 +455,7 @@ def _apply(request, supervisord, files, decided, old, new, missing):
         back = ""
         if files.changed():
             back = _roll_back(supervisord, files, old, new, {**pace, "wait": True})
-        host.remove_directories(made)
+        requirements.remove_directories(made)
         if not isinstance(error, (GearvisorError, OSError, http.client.HTTPException)):
             raise
         raise _failure(error, back) from error

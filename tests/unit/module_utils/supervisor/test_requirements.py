@@ -7,7 +7,7 @@ import stat
 
 import pytest
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import GearvisorError
-from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor import host
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor import requirements
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.sections import Section
 
 PATH = "/usr/bin:/bin"
@@ -16,7 +16,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="acts as another user"
 
 def problems(**options):
     section = Section("mail", "mail_00", {"command": "/bin/sleep 60", **options})
-    return [str(problem) for problem in host.problems(section, PATH)]
+    return [str(problem) for problem in requirements.problems(section, PATH)]
 
 
 @pytest.fixture
@@ -120,14 +120,14 @@ def test_missing_directories_and_whose_they_are():
             "later", "later_00", {"directory": "%(here)s/x", "stdout_logfile": "/%(here)s/x/y"}
         ),
     ]
-    assert host.missing_directories(sections) == {"/no/log": None, "/no/srv": "www-data"}
+    assert requirements.missing_directories(sections) == {"/no/log": None, "/no/srv": "www-data"}
 
 
 @needs_root
 def test_directories_are_made_and_taken_back(tmp_path):
     old_umask = os.umask(0o077)
     try:
-        made = host.make_directories(
+        made = requirements.make_directories(
             {str(tmp_path / "a/b/c"): "www-data", str(tmp_path / "a/log"): None}
         )
     finally:
@@ -136,21 +136,21 @@ def test_directories_are_made_and_taken_back(tmp_path):
     owners = {path: pathlib.Path(path).owner() for path in made}
     assert owners == dict(zip(made, ["root", "root", "www-data", "root"]))
     assert {stat.S_IMODE(os.stat(path).st_mode) for path in made} == {0o755}
-    host.remove_directories(made)
+    requirements.remove_directories(made)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_directory_with_something_in_it_is_not_taken_back(tmp_path):
-    made = host.make_directories({str(tmp_path / "log"): None, str(tmp_path / "srv"): None})
+    made = requirements.make_directories({str(tmp_path / "log"): None, str(tmp_path / "srv"): None})
     (tmp_path / "srv/found").write_text("x")
-    host.remove_directories(made)
+    requirements.remove_directories(made)
     assert [path.name for path in tmp_path.iterdir()] == ["srv"]
 
 
 def test_a_directory_that_cannot_be_made_leaves_none(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(GearvisorError) as caught:
-        host.make_directories({str(tmp_path / "a/b"): None, str(tmp_path / "file/c"): None})
+        requirements.make_directories({str(tmp_path / "a/b"): None, str(tmp_path / "file/c"): None})
     assert f"{tmp_path}/file/c cannot be made" in str(caught.value)
     assert "Make it first" in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
