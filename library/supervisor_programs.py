@@ -27,6 +27,9 @@ options:
         C([program:x]) of its manual) to values. O(programs) may be empty.
       - C(command) is required. C(environment) is a mapping of names to literal values; quoting and
         percent signs are taken care of, and values are never shown.
+      - Besides Supervisor's options, C(functions) lists the functions that each process serves, C(release) runs
+        the program from a release of its code, and C(adopt) takes over a program of that name that
+        another file defines. See docs/operations.md, "Deploying".
       - Other values are in Supervisor's own syntax, so a literal percent sign is written C(%%).
       - Log files that two processes or channels would rotate together, which loses lines, are
         separated - one file for stdout and stderr becomes C(redirect_stderr), and with several
@@ -242,7 +245,7 @@ def _without_secrets(given):
     """Hide environments, and what is no option, since it may be a misspelled environment."""
     if not isinstance(given, dict):
         return "(not shown)"
-    public = options.KINDS.keys() - {"environment"}
+    public = (options.KINDS.keys() | options.OURS.keys()) - {"environment"}
     return {name: value if name in public else "(not shown)" for name, value in given.items()}
 
 

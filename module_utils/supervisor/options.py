@@ -12,6 +12,7 @@ Settings", and its datatypes as of 4.2.5 and 4.3.0.
 from __future__ import annotations
 
 import difflib
+import os.path
 import re
 import signal
 from collections.abc import Mapping
@@ -61,6 +62,13 @@ KINDS = {
     "socket_owner": "text",
     "socket_mode": "octal",
     "socket_backlog": "positive",
+}
+
+# Keys of a program that are Gearvisor's, not Supervisor's: no section has them.
+OURS = {
+    "functions": "functions",
+    "release": "release",
+    "adopt": "boolean",
 }
 
 _EVENT_LISTENER_ONLY = {"events", "buffer_size", "result_handler"}
@@ -143,7 +151,7 @@ def typed_program(name, given, defaults=None, kind="program"):
                 "is missing",
                 _WHAT_IS_REQUIRED[option],
             )
-    return {option: program[option] for option in OPTIONS[kind] if option in program}
+    return {option: program[option] for option in (*OPTIONS[kind], *OURS) if option in program}
 
 
 _WHAT_IS_REQUIRED = {
@@ -163,13 +171,14 @@ def typed_options(where, given, kind="program"):
         )
     typed = {}
     for option, value in given.items():
-        if option not in OPTIONS[kind]:
+        if option not in OPTIONS[kind] and not (kind == "program" and option in OURS):
             # Its value is not shown: it may be a misspelt environment.
             raise InvalidOption(
                 where, option, f"is no option of a Supervisor {kind}", _hint(option, kind)
             )
         if value is not None:
-            typed[option] = _TYPES[KINDS[option]](f"{where}.{option}", value)
+            kind_of_value = KINDS.get(option) or OURS[option]
+            typed[option] = _TYPES[kind_of_value](f"{where}.{option}", value)
             if typed[option] == "" and option != "command":
                 raise InvalidOption(
                     f"{where}.{option}", value, "is empty", "Give it a value, or leave it out"
@@ -331,7 +340,55 @@ def _environment_value(value):
     return "" if value is None else str(value)
 
 
+def _functions(option, value):
+    names = value if isinstance(value, list) else str(value).split(",")
+    names = [str(name).strip() for name in names]
+    if not all(names):
+        raise InvalidOption(
+            option, value, "has an empty name", "List the functions that each process serves"
+        )
+    return names
+
+
+def _release(option, value):
+    """Return {"link", "target", "move"}; whether they are on this host is checked later."""
+    if not isinstance(value, Mapping) or not {"link", "target"} <= set(value):
+        raise InvalidOption(
+            option,
+            value,
+            "does not name a link and a target",
+            "Write 'link: ...' and 'target: ...'",
+        )
+    unknown = sorted(set(value) - {"link", "target", "move"})
+    if unknown:
+        raise InvalidOption(
+            option, unknown[0], "is not a key of a release", "Use link, target and move"
+        )
+    typed = {"move": "last", **{key: str(text) for key, text in value.items() if text is not None}}
+    for key in ("link", "target"):
+        path = typed.get(key, "")
+        if not re.match(r"/[^\0\n\r\s;#\"']+\Z", path) or path != os.path.normpath(path):
+            raise InvalidOption(
+                f"{option}.{key}",
+                path,
+                "is not a plain absolute path",
+                "Write it from / on, without blanks, quotes, '..' or a slash at the end",
+            )
+    if typed["link"] == typed["target"]:
+        raise InvalidOption(
+            f"{option}.target",
+            typed["target"],
+            "is the link itself",
+            "Name the release's directory",
+        )
+    if typed["move"] not in ("first", "last"):
+        raise InvalidOption(f"{option}.move", typed["move"], "is unknown", "Use first or last")
+    return typed
+
+
 _TYPES = {
+    "functions": _functions,
+    "release": _release,
     "text": _text,
     "boolean": _boolean,
     "integer": _integer,

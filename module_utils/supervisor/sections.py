@@ -54,6 +54,7 @@ def sections(name, program, layout="processes", kind="program"):
     """
     where = f"{PARAMETERS[kind]}.{name}"
     layout = layout if kind == "program" else "numprocs"
+    program = {option: value for option, value in program.items() if option in KINDS}
     for option, value in program.items():
         if KINDS[option] == "text":
             _check_expansions(f"{where}.{option}", value, layout)

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.options import (
     OPTIONS,
+    OURS,
 )
 
 ROLES = sorted(
@@ -37,4 +38,4 @@ def test_public_variables_have_the_roles_prefix(role):
 def test_worker_programs_take_every_option_of_supervisor():
     (worker,) = [role for role in ROLES if role.name == "gearman_worker"]
     programs = options_of(worker)["gearman_worker_programs"]["options"]
-    assert set(programs) == {"name", *OPTIONS["program"]}
+    assert set(programs) == {"name", *OPTIONS["program"], *OURS}

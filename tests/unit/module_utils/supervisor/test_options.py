@@ -288,3 +288,45 @@ def test_a_bad_default_is_named_as_a_default():
 )
 def test_byte_count(text, count):
     assert byte_count(text) == count
+
+
+RELEASE = {"link": "/srv/app/current", "target": "/srv/app/releases/2"}
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "typed"),
+    [
+        ("functions", ["a", "b c"], ["a", "b c"]),
+        ("functions", "a, b", ["a", "b"]),
+        ("release", RELEASE, {**RELEASE, "move": "last"}),
+        ("release", {**RELEASE, "move": "first"}, {**RELEASE, "move": "first"}),
+        ("adopt", "yes", True),
+    ],
+)
+def test_keys_that_are_not_supervisors(option, value, typed):
+    assert typed_program("mail", {"command": "/bin/true", option: value})[option] == typed
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "problem"),
+    [
+        ("functions", ["a", ""], "empty name"),
+        ("release", "/srv/app/releases/2", "does not name a link and a target"),
+        ("release", {"link": "/srv/app/current"}, "does not name a link and a target"),
+        ("release", {**RELEASE, "keep": 3}, "is not a key of a release"),
+        ("release", {**RELEASE, "target": "releases/2"}, "is not a plain absolute path"),
+        ("release", {**RELEASE, "target": "/srv/app/"}, "is not a plain absolute path"),
+        ("release", {**RELEASE, "target": "/srv/a b"}, "is not a plain absolute path"),
+        ("release", {**RELEASE, "link": RELEASE["target"]}, "is the link itself"),
+        ("release", {**RELEASE, "move": "never"}, "is unknown"),
+        ("adopt", "perhaps", "neither true nor false"),
+    ],
+)
+def test_keys_that_are_not_supervisors_are_checked(option, value, problem):
+    with pytest.raises(InvalidOption, match=problem):
+        typed_program("mail", {"command": "/bin/true", option: value})
+
+
+def test_they_belong_to_programs_only():
+    with pytest.raises(InvalidOption, match="'functions'"):
+        typed_program("mail", {"command": "/bin/true", "functions": "a"}, kind="fcgi-program")
