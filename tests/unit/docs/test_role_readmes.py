@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-DOCS = runpy.run_path(str(Path(__file__).parents[3] / "docs/make_role_readmes.py"))
+DOCS = runpy.run_path(str(Path(__file__).parents[3] / "tools/make_role_readmes.py"))
 READMES = dict(DOCS["readmes"]())
 
 
