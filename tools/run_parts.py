@@ -53,7 +53,10 @@ def summary(ended: list[Ended]) -> str:
         lines.append(f"{each.seconds:6.0f} s  {each.part}{'  FAILED' if each.failed else ''}")
     failed = [each.part for each in ended if each.failed]
     if failed:
-        lines += ["", f"FAILED: {len(failed)} of {len(ended)} parts. Run each alone until it passes:"]
+        lines += [
+            "",
+            f"FAILED: {len(failed)} of {len(ended)} parts. Run each alone until it passes:",
+        ]
         lines += [f"  ./run {part}" for part in failed]
     else:
         lines += ["", f"PASSED: all {len(ended)} parts."]
