@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import math
-import os
 import random
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Callable, NamedTuple
 
+from . import unique_ids
 from .connection import Connection, format_server, parse_server, parse_servers
 from .errors import (
     JobException,
@@ -89,7 +89,7 @@ class Submission:
     ) -> None:
         name = check_function(function)
         if unique is None:
-            unique = os.urandom(16).hex()
+            unique = unique_ids.make()
         unique_id = check_unique(unique)
         if priority not in PRIORITIES:
             raise ValueError(f"priority {priority!r} is not one of {', '.join(PRIORITIES)}")
@@ -218,8 +218,9 @@ class Client:
         """Submit a job; wait for its result, or with `background` only until it is queued.
 
         priority: "high", "normal" or "low", among the jobs of this function.
-        unique: jobs of one function with the same unique id are run once; without one a random
-        id is made, since persistent queues lose or refuse jobs with an empty one.
+        unique: jobs of one function with the same unique id are run once; 63 bytes at most.
+        Without one a UUID of version 7 is made: persistent queues lose or refuse jobs with an
+        empty one, and the time in it shows how long the job waits.
         at: when a background job may start, in seconds since the epoch (a whole second). A job
         server with a redis or memcached queue refuses it.
         timeout: seconds for all of it, connecting included; None waits for as long as the job

@@ -22,7 +22,7 @@ REQUEST = b"\0REQ"  # to the job server
 RESPONSE = b"\0RES"  # from the job server
 
 MAX_HANDLE = 63  # bytes; PROTOCOL: 64 with its final NUL
-MAX_UNIQUE = 64  # bytes; gearmand 1.1.20 answers ARGUMENT_TOO_LARGE above it
+MAX_UNIQUE = 63  # bytes; gearmand 1.1.20 takes 64 but cuts them to 63: then ids fall together
 MAX_CLIENT_ID = 127  # bytes; gearmand keeps 128 with the final NUL
 MAX_FUNCTION = 512  # bytes; libgearman's GEARMAN_FUNCTION_MAX_SIZE (a queue table holds 255)
 

@@ -165,7 +165,7 @@ def command(tmp_path):
         process = subprocess.Popen(
             [sys.executable, "-m", "gearvisor", *map(str, arguments)],
             cwd=tmp_path, env=environment, stdin=options.pop("stdin", subprocess.DEVNULL),
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            stdout=options.pop("stdout", subprocess.PIPE), stderr=subprocess.PIPE,
             # What a shell starts in the background ignores it, and so would what that starts.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **options,
         )  # fmt: skip

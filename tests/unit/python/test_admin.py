@@ -12,7 +12,9 @@ import pytest
 from gearvisor import admin as admin_module
 from gearvisor.admin import Admin, FunctionStatus
 from gearvisor.client import Client
+from gearvisor.connection import Connection
 from gearvisor.errors import AdminError, ProtocolError, ServerUnavailable, SubmitError
+from gearvisor.protocol import Packet, encode
 
 
 @pytest.fixture
@@ -149,3 +151,65 @@ def test_a_reply_that_makes_no_sense_is_an_error(peer, command):
         pytest.raises(ProtocolError, match="hello there"),
     ):
         getattr(admin, command)()
+
+
+ODD_NAMES = [
+    b"odd\nname",
+    b"send mail",
+    b"tab\tx",
+    b"\xff\xfe",
+    b"x\n.\ny",
+    b"a :b",
+    b"\x1b[2J",
+    b".",
+]
+
+
+@pytest.fixture
+def stranger(job_server):
+    """A worker whose client id and functions hold what no sensible one does."""
+    connection = Connection("127.0.0.1", job_server.port, 5)
+    for name in ODD_NAMES:
+        connection.send(encode(Packet.CAN_DO, name))
+    connection.send(encode(Packet.SET_CLIENT_ID, b"id\nwith blank\t\xff"))
+    connection.send(encode(Packet.ECHO_REQ, b""))
+    connection.receive(5)
+    yield connection
+    connection.close()
+
+
+def test_names_of_strangers_are_listed_as_they_are(admin, stranger):
+    names = {name.decode(errors="surrogateescape") for name in ODD_NAMES}
+    assert set(admin.status()) == names
+    assert set(admin.waiting_by_priority()) == names
+    (row,) = [row for row in admin.workers() if row.functions]
+    assert set(row.functions) == names
+    assert row.client_id == "id\nwith blank\t\udcff"
+
+
+def test_unique_ids_lists_those_of_waiting_and_running_jobs(admin, client):
+    assert admin.unique_ids() == []
+    for unique in ("one", "two"):
+        client.submit("f", background=True, unique=unique)
+    assert sorted(admin.unique_ids()) == ["one", "two"]
+
+
+@pytest.mark.parametrize("name", ["send mail", "tab\tx", "odd\nname"])
+@pytest.mark.parametrize("command", ["drop", "create", "max_queue"])
+def test_a_name_that_no_command_can_express_is_refused_with_the_reason(admin, name, command):
+    arguments = (name, 1) if command == "max_queue" else (name,)
+    with pytest.raises(ValueError, match="separates words by blanks"):
+        getattr(admin, command)(*arguments)
+
+
+def test_a_name_that_is_not_utf_8_can_be_dropped(admin, stranger, wait_until):
+    stranger.close()
+    wait_until(lambda: admin.status()["\udcff\udcfe"].workers == 0, "the worker is gone")
+    admin.drop("\udcff\udcfe")
+    assert "\udcff\udcfe" not in admin.status()
+
+
+def test_errors_are_shown_escaped(peer):
+    with Admin(peer(b"\x1b[2J\n.\n")) as admin, pytest.raises(ProtocolError) as error:
+        admin.status()
+    assert str(error.value).isprintable()

@@ -8,13 +8,16 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import signal
 import time
 
 import pytest
-from gearvisor import __version__
+from gearvisor import __version__, unique_ids
 from gearvisor.cli import main
 from gearvisor.client import Client
+from gearvisor.connection import Connection
+from gearvisor.protocol import Packet, encode
 from gearvisor.reference import FUNCTIONS
 
 
@@ -42,6 +45,38 @@ def run(capfdbinary):
 
 def test_submit_prints_the_bytes_of_the_result_alone(run, server):
     assert run("submit", "reverse", "abc", "--server", server.address) == (0, b"cba", "")
+
+
+def test_submit_ends_its_output_with_a_line_feed_at_a_terminal(command, server):
+    ours, theirs = os.openpty()
+    process = command("submit", "reverse", "abc", "--server", server.address, stdout=theirs)
+    assert process.wait(10) == 0
+    assert os.read(ours, 100) == b"cba\r\n"
+    for end in (ours, theirs):
+        os.close(end)
+
+
+def test_submit_makes_a_unique_id_with_the_time_in_front(run, server):
+    document = json.loads(run("submit", "echo", "x", "--json", "--server", server.address)[1])
+    assert unique_ids.made_at(document["unique"], time.time()) is not None
+
+
+def test_status_shows_names_of_strangers_escaped_and_keeps_them_in_json(run, job_server):
+    connection = Connection("127.0.0.1", job_server.port, 5)
+    connection.send(encode(Packet.CAN_DO, b"\x1b[2Jodd\nname\xff") + encode(Packet.ECHO_REQ, b""))
+    connection.receive(5)
+    code, output, _ = run("status", "--server", job_server.address)
+    assert code == 0 and len(output.splitlines()) == 2
+    assert b"\\x1b[2Jodd\\nname\\xff" in output
+    code, output, _ = run("status", "--json", "--server", job_server.address)
+    assert list(json.loads(output)["servers"][0]["functions"]) == ["\x1b[2Jodd\nname\udcff"]
+    assert run("drain", "--json", "--server", job_server.address)[0] == 0
+    connection.close()
+
+
+def test_errors_are_shown_escaped(run, server):
+    code, _, errors = run("submit", "fail", "\x1b[2J\nforged", "--server", server.address)
+    assert code == 1 and errors.endswith("RuntimeError: \\x1b[2J\\nforged\n")
 
 
 def test_submit_reads_standard_input(command, server):
@@ -91,7 +126,7 @@ def test_servers_come_from_the_environment(run, server, closed_port, monkeypatch
         (["submit", "fail", "disk full"], 1, "function fail: RuntimeError: disk full"),
         (["submit", "sleep", "1", "--timeout", "0.1"], 4, "--timeout 0.1: no answer from"),
         (["submit", "", "x"], 2, "function name is empty"),
-        (["submit", "f", "x", "--unique", "u" * 65], 2, "the limit is 64"),
+        (["submit", "f", "x", "--unique", "u" * 64], 2, "the limit is 63"),
         (["submit", "f", "x", "--timeout", "0"], 2, "--timeout: '0' is not a number of seconds"),
         (["submit", "f", "x", "--timeout", "soon"], 2, "--timeout: 'soon' is not"),
         (["submit", "f", "x", "--priority", "urgent"], 2, "--priority"),

@@ -57,7 +57,7 @@ def test_round_trip(client, server, payload, priority):
     assert result.handle.startswith("H:")
     assert result.server == server.address
     assert 0 < result.seconds < 10
-    assert len(result.unique) == 32
+    assert len(result.unique) == 36
 
 
 def test_a_made_unique_id_differs_each_time(client):
@@ -208,7 +208,7 @@ def test_a_server_lost_while_a_job_runs_is_reported(job_server, serve):
         ({"function": ""}, "function name is empty"),
         ({"function": "a\0b"}, "NUL"),
         ({"function": "f", "unique": ""}, "unique id is empty"),
-        ({"function": "f", "unique": "u" * 65}, "the limit is 64"),
+        ({"function": "f", "unique": "u" * 64}, "the limit is 63"),
         ({"function": "f", "priority": "urgent"}, "'urgent' is not one of high, normal, low"),
         ({"function": "f", "data": "text"}, "data is str, not bytes"),
     ],

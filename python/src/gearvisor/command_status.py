@@ -1,0 +1,89 @@
+# Copyright: Gearvisor contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`gearvisor status`: print the jobs and workers of each function."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from .admin import Admin
+from .command_line import (
+    NO_SERVER,
+    OK,
+    add_server_options,
+    print_json,
+    say,
+    seconds,
+    servers,
+    ssl_context,
+    table,
+)
+from .errors import ServerUnavailable
+
+if TYPE_CHECKING:
+    import ssl
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    add_server_options(parser)
+    parser.add_argument("--json", action="store_true", help="print a JSON object")
+    parser.add_argument("--watch", type=seconds, metavar="S", help="print again each S seconds")
+    parser.add_argument(
+        "--timeout", type=seconds, default=5.0, metavar="S", help="seconds a server (default 5)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print it, once or again and again; raises GearmanError."""
+    addresses, context = servers(arguments), ssl_context(arguments)
+    while True:
+        code = _once(addresses, context, arguments)
+        sys.stdout.flush()
+        if arguments.watch is None:
+            return code
+        time.sleep(arguments.watch)
+
+
+def _once(
+    addresses: list[str], context: ssl.SSLContext | None, arguments: argparse.Namespace
+) -> int:
+    documents: list[dict[str, Any]] = []
+    failures = []
+    for address in addresses:
+        try:
+            with Admin(address, arguments.timeout, context) as admin:
+                documents.append(
+                    {
+                        "server": admin.server,
+                        "version": admin.version(),
+                        "functions": {
+                            name: status._asdict() for name, status in admin.status().items()
+                        },
+                        "workers": [worker._asdict() for worker in admin.workers()],
+                    }
+                )
+        except ServerUnavailable as error:
+            failures.append(error)
+    if arguments.json:
+        print_json({"servers": documents})
+    elif documents:
+        if arguments.watch is not None and sys.stdout.isatty():
+            sys.stdout.write("\033[H\033[2J")  # cursor home, clear
+        rows: list[tuple[str, ...]] = [("SERVER", "FUNCTION", "QUEUED", "RUNNING", "WORKERS")]
+        for document in documents:
+            for name, counts in sorted(document["functions"].items()):
+                rows.append((document["server"], name, *map(str, counts.values())))
+        sys.stdout.write(table(rows))
+    sys.stdout.flush()
+    if not failures:
+        return OK
+    if not documents and arguments.watch is None:
+        raise ServerUnavailable.of_all(failures)
+    for failure in failures:
+        say(NO_SERVER, str(failure))
+    return NO_SERVER
