@@ -1,13 +1,13 @@
 # Copyright: Gearvisor contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one way a module's logic says that it cannot go on."""
+"""How a module's logic reports that it cannot go on."""
 
 from __future__ import annotations
 
 
 class GearvisorError(Exception):
-    """A failure the user can act on; a module's main() turns it into fail_json.
+    """A failure the user can act on; module.run() turns it into fail_json.
 
     *details* are extra return values of the failed task (JSON types only).
     """
@@ -18,10 +18,31 @@ class GearvisorError(Exception):
 
 
 class InvalidOption(GearvisorError):
-    """An option's value cannot work. Raised before anything on the host is changed.
+    """An option's value cannot work. Always raised before anything on the host is changed.
 
-    The text always names the option, the value and the way out.
+    The text always names the option, the value, what is wrong with it and the way out.
     """
 
     def __init__(self, option, value, problem, way_out, **details):
         super().__init__(f"{option}: {value!r} {problem}. {way_out}", option=option, **details)
+
+
+class Refused(GearvisorError):
+    """The host refuses what an option asks for, which only showed while it was being done.
+
+    The text has the same parts as InvalidOption's; whoever raises it also says what was put back.
+    """
+
+    def __init__(self, option, value, problem, way_out, **details):
+        super().__init__(f"{option}: {value!r} {problem}. {way_out}", option=option, **details)
+
+
+class Interrupted(BaseException):
+    """A signal asks the module to end. Not an Exception, so that only put-back code sees it.
+
+    Raised by the signal handlers of module.run(), in the main thread.
+    """
+
+    def __init__(self, signal_name):
+        super().__init__(signal_name)
+        self.signal_name = signal_name

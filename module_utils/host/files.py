@@ -1,14 +1,19 @@
 # Copyright: Gearvisor contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files on the host: read, and replace in one step."""
+"""Files on the host: read, and replace in one step, without following links that others made."""
 
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import pathlib
-import tempfile
+
+from . import directories
+
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_TEMPORARY = ".gearvisor-"
 
 
 def read_text(path):
@@ -32,24 +37,58 @@ def write_text(path, text, mode, uid=0, gid=0):
     write_bytes(path, text.encode("utf-8"), mode, uid, gid)
 
 
-def write_bytes(path, data, mode, uid=0, gid=0):
+def write_bytes(path, data, mode, uid=0, gid=0, trusted=None):
     """Replace the file in one step: readers see the old content or the new, never a part.
 
-    The temporary name starts with a dot, so no include pattern like *.conf sees it.
+    The temporary name starts with a dot, so no include pattern like *.conf sees it. Mode and
+    owner hold whatever the umask is; an id of -1 leaves it. With *trusted* user ids, raises
+    GearvisorError if any other user controls the directory.
     """
     directory, name = os.path.split(path)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=directory)
+    temporary = temporary_name(name)
+    with _opened(directory or ".", trusted) as parent:
+        descriptor = os.open(temporary, _NEW_FILE, 0o600, dir_fd=parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                os.fchown(descriptor, uid, gid)
+                os.fchmod(descriptor, mode)
+                file.write(data)
+                file.flush()
+                os.fsync(descriptor)
+            os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
+            os.fsync(parent)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary, dir_fd=parent)
+            raise
+
+
+def temporary_name(name):
+    """Return the name beside *name* that this process writes before it replaces it."""
+    return f".{name[:200]}{_TEMPORARY}{os.getpid()}"
+
+
+def remove_temporaries(path):
+    """Remove what killed processes have left beside *path* of a replacement of it."""
+    directory, name = os.path.split(path)
+    for left in glob.glob(
+        os.path.join(glob.escape(directory), f".{glob.escape(name[:200])}{_TEMPORARY}*")
+    ):
+        with contextlib.suppress(OSError):
+            os.unlink(left)
+
+
+@contextlib.contextmanager
+def _opened(directory, trusted):
+    if trusted is not None:
+        with directories.opened(directory, trusted) as parent:
+            yield parent
+        return
+    parent = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchown(file.fileno(), uid, gid)
-            os.fchmod(file.fileno(), mode)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        yield parent
+    finally:
+        os.close(parent)
 
 
 def restore_text(path, text, mode, uid=0, gid=0):
@@ -65,11 +104,9 @@ def restore_bytes(path, data, mode, uid=0, gid=0):
         os.unlink(path)
 
 
-def remove_empty(*directories):
+def remove_empty(*paths):
     """Remove those of the directories that are there and empty."""
-    for directory in directories:
-        with contextlib.suppress(OSError):
-            os.rmdir(directory)
+    directories.remove_empty(*paths)
 
 
 def diffs(before, after, shown=str):

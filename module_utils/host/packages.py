@@ -15,6 +15,7 @@ import os
 import re
 
 from ..failure import GearvisorError
+from . import files, processes
 
 APT_GET = [
     "apt-get",
@@ -28,7 +29,16 @@ APT_GET = [
 APT_ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
 # invoke-rc.d and deb-systemd-invoke ask this script before they start or stop a service.
 POLICY = "/usr/sbin/policy-rc.d"
-_POLICY_TEXT = "#!/bin/sh\n# Gearvisor installs packages.\nexit 101\n"
+_ASIDE_SUFFIX = ".gearvisor"
+_POLICY_TEXT = f"""#!/bin/sh
+# Gearvisor installs packages: their services start once they are configured.
+# This concerns only what its own apt-get runs; should it be left behind, it does nothing.
+[ -z "${processes.MARK}" ] || exit 101
+[ ! -x "$0{_ASIDE_SUFFIX}" ] || exec "$0{_ASIDE_SUFFIX}" "$@"
+exit 0
+"""
+# What version 0.1.0 could leave behind, which keeps all packages from starting their services.
+_OLD_POLICY_TEXT = "#!/bin/sh\n# Gearvisor installs packages.\nexit 101\n"
 
 
 def parse_dpkg_query(text):
@@ -80,11 +90,12 @@ def install(run, specifications, why):
     when apt-get fails; apt-get itself then has changed nothing or says what.
     """
     command = [*APT_GET, "--allow-downgrades", "install", *specifications]
-    with services_left_alone():
-        rc, out, err = run(command, environ_update=APT_ENVIRONMENT)
+    with services_left_alone() as mark:
+        environment = {**APT_ENVIRONMENT, **mark}
+        rc, out, err = run(command, environ_update=environment)
         if rc != 0:
-            run([*APT_GET, "update"], environ_update=APT_ENVIRONMENT)
-            rc, out, err = run(command, environ_update=APT_ENVIRONMENT)
+            run([*APT_GET, "update"], environ_update=environment)
+            rc, out, err = run(command, environ_update=environment)
     if rc != 0:
         raise GearvisorError(
             f"{why} needs {' '.join(specifications)}, which apt-get cannot install: "
@@ -98,7 +109,8 @@ def remove(run, names, why="state: 'absent'"):
 
     Raises GearvisorError, beginning with *why* (the option that has them go).
     """
-    rc, out, err = run([*APT_GET, "remove", *names], environ_update=APT_ENVIRONMENT)
+    environment = {**APT_ENVIRONMENT, **processes.mark()}
+    rc, out, err = run([*APT_GET, "remove", *names], environ_update=environment)
     if rc != 0:
         raise GearvisorError(
             f"{why} cannot remove {' '.join(names)}: {apt_reason(out + err)}. "
@@ -122,28 +134,41 @@ def apt_reason(output):
 def _is_our_policy():
     try:
         with open(POLICY, "rb") as policy:
-            return policy.read() == _POLICY_TEXT.encode()
+            return policy.read() in (_POLICY_TEXT.encode(), _OLD_POLICY_TEXT.encode())
     except OSError:
         return False
 
 
 @contextlib.contextmanager
 def services_left_alone():
-    """Keep packages from starting services: ours start once they are configured.
+    """Keep the apt-get of this run from starting services: ours start once they are configured.
 
-    gearman-job-server's installation fails outright when its default port is
-    taken, so it must not be started by the package.
+    gearman-job-server's installation fails outright when its default port is taken, so it must
+    not be started by the package. The policy only concerns processes that carry this run's mark
+    in their environment: other installations are not affected, and a policy that a killed run
+    leaves behind does nothing until the next run removes it. Yields the environment for apt-get.
     """
-    aside = POLICY + ".gearvisor"
-    # One of ours was left by a run that was killed; the host's own then still is aside.
-    if os.path.lexists(POLICY) and not _is_our_policy():
-        os.rename(POLICY, aside)
+    remove_policy()
+    aside = POLICY + _ASIDE_SUFFIX
+    with contextlib.suppress(FileNotFoundError):
+        os.link(POLICY, aside, follow_symlinks=False)
     try:
-        with open(POLICY, "w", encoding="utf-8") as policy:
-            policy.write(_POLICY_TEXT)
-        os.chmod(POLICY, 0o755)
-        yield
+        files.write_text(POLICY, _POLICY_TEXT, 0o755)
+        yield processes.mark()
     finally:
+        remove_policy()
+
+
+def remove_policy():
+    """Put back the host's own policy, or none, if there is one of ours; return whether there was."""
+    files.remove_temporaries(POLICY)
+    aside = POLICY + _ASIDE_SUFFIX
+    ours = _is_our_policy()
+    if ours and os.path.lexists(aside):
+        os.rename(aside, POLICY)
+    elif ours:
         os.unlink(POLICY)
-        if os.path.lexists(aside):
-            os.rename(aside, POLICY)
+    elif os.path.lexists(aside):
+        # It was noted, but ours not yet in place.
+        os.unlink(aside)
+    return ours

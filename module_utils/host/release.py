@@ -23,17 +23,22 @@ def parse_os_release(text):
     return {name: "".join(shlex.split(value)[:1]) for name, equals, value in pairs if equals}
 
 
-def check_supported(path=OS_RELEASE):
-    """Raise GearvisorError, before anything is touched, on any other system than Debian 12 or 13."""
+def check_supported(path=OS_RELEASE, untested=False):
+    """Raise GearvisorError, before anything is touched, on any other system than Debian 12 or 13.
+
+    *untested* lets other releases of Debian in, such as testing, whose os-release names no version.
+    """
     try:
         with open(path, encoding="utf-8") as file:
             release = parse_os_release(file.read())
     except OSError:
         release = {}
-    if release.get("ID") == "debian" and release.get("VERSION_ID") in SUPPORTED:
+    if release.get("ID") == "debian" and (untested or release.get("VERSION_ID") in SUPPORTED):
         return
     name = release.get("PRETTY_NAME") or "a system without /etc/os-release"
+    way_out = "Take it out of the inventory groups gearman_job_servers and gearman_workers"
+    if release.get("ID") == "debian":
+        way_out += ", or set gearman_untested_release: true to try it"
     raise GearvisorError(
-        f"This host runs {name}; Gearvisor supports Debian {' and '.join(SUPPORTED)}. "
-        "Take it out of the inventory groups gearman_job_servers and gearman_workers"
+        f"This host runs {name}; Gearvisor supports Debian {' and '.join(SUPPORTED)}. {way_out}"
     )

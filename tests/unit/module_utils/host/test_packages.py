@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-import stat
+import subprocess
 
 import pytest
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import GearvisorError
@@ -83,18 +83,21 @@ class Host:
         self.answers = list(answers)
         self.commands = []
         self.environments = []
-        self.policies = []
+        self.verdicts = []
 
     def run(self, argv, environ_update=None):
         self.commands.append(argv)
         self.environments.append(environ_update)
-        self.policies.append(self.policy.read_text() if self.policy.exists() else None)
         if self.policy.exists():
-            assert stat.S_IMODE(self.policy.stat().st_mode) == 0o755
+            # What our own apt-get's processes and those of others are told.
+            self.verdicts.append(tuple(self._verdict(own) for own in (environ_update, {})))
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def _verdict(self, environment):
+        return subprocess.run([self.policy, "x", "start"], env=environment).returncode
 
     def asked(self):
         """What apt-get was asked to do each time, without its options."""
@@ -167,16 +170,16 @@ def test_services_are_not_started_and_the_hosts_policy_comes_back(policy, answer
         packages.install(host.run, ["x"], "why")
     except (GearvisorError, OSError):
         assert answers != [GOOD]
-    assert host.policies[0].startswith("#!/bin/sh\n")
-    assert host.policies[0].endswith("exit 101\n")
+    assert host.verdicts[0] == (101, 104 if before in ("script", "left by a killed run") else 0)
     assert state() == kept
     assert [path.name for path in policy.parent.iterdir()] == (
         [] if before == "none" else ["policy-rc.d"]
     )
 
 
-def test_our_policy_left_by_a_killed_run_is_not_taken_for_the_hosts(policy):
-    policy.write_text(packages._POLICY_TEXT)
+@pytest.mark.parametrize("text", [packages._POLICY_TEXT, packages._OLD_POLICY_TEXT])
+def test_our_policy_left_by_a_killed_run_is_not_taken_for_the_hosts(policy, text):
+    policy.write_text(text)
     packages.install(Host(policy, GOOD).run, ["x"], "why")
     assert list(policy.parent.iterdir()) == []
 
@@ -186,7 +189,7 @@ def test_remove(policy):
     packages.remove(host.run, ["x", "y"])
     assert host.asked() == [["remove", "x", "y"]]
     # Services that are removed must be stopped.
-    assert host.policies == [None]
+    assert host.verdicts == []
     with pytest.raises(GearvisorError, match=r"^state: 'absent' cannot remove x: Unable to locate"):
         packages.remove(Host(policy, BAD).run, ["x"])
     with pytest.raises(GearvisorError, match=r"^method: 'source' cannot remove x"):

@@ -1,0 +1,73 @@
+import os
+import subprocess
+import sys
+import time
+
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.host import processes
+
+# Starts a child that is marked as this process's, and goes.
+LEAVES = """
+import subprocess, sys
+sys.path.insert(0, {path!r})
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.host import processes
+import os
+child = subprocess.Popen({command!r}, env={{**os.environ, **processes.mark()}})
+print(child.pid, flush=True)
+"""
+
+
+def leave(*command):
+    path = next(entry for entry in sys.path if entry.endswith(".ansible/collections"))
+    source = LEAVES.format(path=path, command=list(command))
+    with subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True) as run:
+        return int(run.stdout.readline())
+
+
+def gone(pid):
+    deadline = time.monotonic() + 20
+    while processes.started(pid) is not None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return processes.started(pid) is None
+
+
+def test_started_is_of_this_process_alone():
+    with subprocess.Popen(["sleep", "60"]) as process:
+        start = processes.started(process.pid)
+        assert start == processes.started(process.pid)
+        process.kill()
+    assert processes.started(process.pid) is None
+    assert processes.started(os.getpid()) is not None
+
+
+def test_what_a_dead_run_started_is_ended():
+    pid = leave("sleep", "600")
+    assert processes.abandoned().get(pid) == "sleep"
+    said = processes.end_abandoned(5)
+    assert f"Ended sleep (pid {pid}), which an interrupted run had started" in said
+    assert gone(pid)
+
+
+def test_one_that_ignores_term_is_killed(monkeypatch):
+    monkeypatch.setattr(processes, "_TERM_SECONDS", 0.3)
+    pid = leave("sh", "-c", "trap '' TERM; while :; do sleep 0.1; done")
+    assert processes.end_abandoned(5)
+    assert gone(pid)
+
+
+def test_apt_is_waited_for_not_killed(tmp_path):
+    apt = tmp_path / "apt-get"
+    apt.write_text('#!/bin/sh\nsleep 1\ntouch "$0.done"\n')
+    apt.chmod(0o755)
+    pid = leave(str(apt))
+    said = processes.end_abandoned(60)
+    assert gone(pid)
+    assert (tmp_path / "apt-get.done").exists()
+    assert any(text.startswith("Waited for what an interrupted run had started: ") for text in said)
+
+
+def test_children_of_a_run_that_lives_are_left_alone():
+    with subprocess.Popen(["sleep", "60"], env={**os.environ, **processes.mark()}) as process:
+        try:
+            assert process.pid not in processes.abandoned()
+        finally:
+            process.kill()
