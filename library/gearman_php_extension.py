@@ -85,8 +85,9 @@ options:
     type: path
   worker_files:
     description: >-
-      PHP files by name with their text, such as this project's reference worker. They come in this
-      same call because a task for each would take longer than all the rest.
+      PHP files by their path below O(worker_directory), with their text, such as this project's
+      reference worker. They come in this same call because a task for each would take longer than all
+      the rest.
     type: dict
     default: {}
 attributes:

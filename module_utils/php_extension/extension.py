@@ -38,7 +38,7 @@ class Request(NamedTuple):
     """What the module was asked for: its options.
 
     *php*: versions such as "8.2", empty for those found; *sapis*: likewise; *version*: of the
-    Debian package, or the release for method "source". *worker_files* is {file name: text}, put
+    Debian package, or the release for method "source". *worker_files* is {relative path: text}, put
     into *worker_directory*.
     """
 
@@ -83,9 +83,12 @@ def worker_texts(request):
             "Use a path like /opt/gearvisor/php",
         )
     for name in request.worker_files:
-        if name != os.path.basename(name) or name.startswith("."):
+        if any(part in ("", ".", "..") for part in name.split("/")) or name.startswith("."):
             raise InvalidOption(
-                "worker_files", name, "is no plain file name", "Leave out the directories"
+                "worker_files",
+                name,
+                "is not a path below worker_directory",
+                "Leave out .. and a slash in front",
             )
     return {
         os.path.join(request.worker_directory, name): text
@@ -118,7 +121,7 @@ def converge(request, host, check_mode=False):
                 "The extension in use was not touched"
             ) from error
     if not check_mode:
-        _write(request.worker_directory, files_before, texts)
+        _write(files_before, texts)
     return work.result(files_before, texts)
 
 
@@ -428,11 +431,11 @@ class _Work:
         return os.path.join(sapis.extension_directory(self.host, version), f"{EXTENSION}.so")
 
 
-def _write(directory, before, texts):
+def _write(before, texts):
     """Put the worker's files in place; a text of None removes the file."""
     for path, text in texts.items():
         if text is None and before[path] is not None:
             os.unlink(path)
         elif before[path] != text:
-            os.makedirs(directory, mode=0o755, exist_ok=True)
+            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
             write_text(path, text, 0o644)

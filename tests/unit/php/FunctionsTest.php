@@ -15,7 +15,7 @@ use PHPUnit\Framework\TestCase;
 use function Gearvisor\json;
 use function Gearvisor\loadFunctions;
 
-require_once __DIR__ . '/../../../php/functions.php';
+require_once __DIR__ . '/../../../php/autoload.php';
 
 final class FunctionsTest extends TestCase
 {

@@ -19,7 +19,7 @@ use function Gearvisor\parseArguments;
 use function Gearvisor\servers;
 use function Gearvisor\wholeNumber;
 
-require_once __DIR__ . '/../../../php/lib.php';
+require_once __DIR__ . '/../../../php/autoload.php';
 
 final class LibTest extends TestCase
 {

@@ -15,10 +15,12 @@ use Gearvisor\UsageError;
 use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 
+use function Gearvisor\described;
+use function Gearvisor\escaped;
 use function Gearvisor\jsonLine;
 use function Gearvisor\textLine;
 
-require_once __DIR__ . '/../../../php/reports.php';
+require_once __DIR__ . '/../../../php/autoload.php';
 
 final class ReportsTest extends TestCase
 {
@@ -26,7 +28,45 @@ final class ReportsTest extends TestCase
 
     public function testTextLine(): void
     {
-        self::assertSame('2026-01-31T12:00:00+0000 INFO a b c', textLine(self::TIME, 'info', "a\r\nb\0c"));
+        self::assertSame(
+            '2026-01-31T12:00:00+0000 INFO a\r\nb\u0000c',
+            textLine(self::TIME, 'info', "a\r\nb\0c"),
+        );
+    }
+
+    /** @dataProvider strangersTexts */
+    #[DataProvider('strangersTexts')]
+    public function testEscaped(string $text, string $shown): void
+    {
+        self::assertSame($shown, escaped($text));
+    }
+
+    /** @return array<string, array{string, string}> */
+    public static function strangersTexts(): array
+    {
+        return [
+            'letters of any language' => [
+                "Gr\u{fc}\u{df}e \u{4f60}\u{1f600} \\n \"",
+                "Gr\u{fc}\u{df}e \u{4f60}\u{1f600} \\n \"",
+            ],
+            'what clears a terminal' => ["\e[2J\x07", '\u001b[2J\u0007'],
+            'the same in one character' => ["\u{9b}2J", '\u009b2J'],
+            'lines' => ["a\nb\r\tc\u{2028}d\u{85}", 'a\nb\r\tc\u2028d\u0085'],
+            'delete' => ["a\x7f", 'a\u007f'],
+            'text from right to left' => ["a\u{202e}b\u{2066}", 'a\u202eb\u2066'],
+            'not UTF-8' => ["\xff\x9b2J \xc3", '\xff\x9b2J \xc3'],
+            'a surrogate' => ["\xed\xa0\x80", '\xed\xa0\x80'],
+            'nothing' => ['', ''],
+        ];
+    }
+
+    public function testDescribed(): void
+    {
+        self::assertSame('RuntimeException: no', described(new \RuntimeException('no')));
+        self::assertSame(UsageError::class . ': x', described(new UsageError('x')));
+        self::assertSame('LogicException', described(new \LogicException()));
+        self::assertSame('Exception@anonymous: x', described(new class ('x') extends \Exception {
+        }));
     }
 
     public function testJsonLine(): void

@@ -16,7 +16,7 @@ use function Gearvisor\backoff;
 use function Gearvisor\openSockets;
 use function Gearvisor\rssMib;
 
-require_once __DIR__ . '/../../../php/worker_lib.php';
+require_once __DIR__ . '/../../../php/autoload.php';
 
 final class WorkerLibTest extends TestCase
 {

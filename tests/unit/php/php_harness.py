@@ -111,10 +111,10 @@ class JobServer:
 class PhpWorker:
     """worker.php as a child process, its log in a file."""
 
-    def __init__(self, log, servers, *options, client_id="worker-1"):
+    def __init__(self, log, servers, *options, client_id="worker-1", script=WORKER):
         self.client_id = client_id
         self.log_file = log
-        arguments = ["php", WORKER, "--client-id", client_id]
+        arguments = ["php", script, "--client-id", client_id]
         arguments += [word for server in servers for word in ("--server", server.address)]
         with open(log, "wb") as stderr:
             self.process = subprocess.Popen(

@@ -188,7 +188,9 @@ def test_fail(shared):
 def test_exception(shared, client):
     done = client(shared[0], "fail", "the \u00e4ther is out")
     assert (done.returncode, done.stdout) == (1, b"")
-    assert done.stderr.decode() == "client.php: fail threw an exception: the \u00e4ther is out\n"
+    assert done.stderr.decode() == (
+        "client.php: fail threw an exception: RuntimeException: the \u00e4ther is out\n"
+    )
     assert client(shared[0], "reverse", "abc").stdout == b"cba"
     assert re.search("ERROR job H:.+ of fail raised RuntimeException: the", shared[1].log())
     assert shared[1].process.poll() is None
@@ -226,7 +228,7 @@ def test_own_functions(new_server, new_worker, client, tmp_path):
     # Progress does not extend the time the caller gave.
     assert client(server, "--timeout", "0.5", "progress", "x").returncode == 4
     assert "will not take this" in worker.log()
-    assert "WARNING forged line in" in worker.log()
+    assert r"WARNING forged\nline in" in worker.log()
     assert all(LOG_LINE.fullmatch(line) for line in worker.log().splitlines())
 
 
@@ -346,7 +348,9 @@ def test_job_timeout(new_server, new_worker, client, long_functions):
         done = client(server, function, "x")
         assert 0.3 <= time.monotonic() - start < 5, function
         assert (done.returncode, done.stdout) == (1, b"")
-        assert b"threw an exception: over the limit of 0.3 s\n" in done.stderr
+        assert (
+            b"threw an exception: Gearvisor\\JobTimeLimit: over the limit of 0.3 s\n" in done.stderr
+        )
     entries = [entry for entry in worker.entries() if entry["level"] == "error"]
     assert [entry["outcome"] for entry in entries] == ["timeout"] * 3
     # Where it was, not where the time was found to be over.

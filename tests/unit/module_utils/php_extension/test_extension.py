@@ -463,14 +463,14 @@ def test_worker_files_are_written_once(tmp_path):
     machine.enable()
     where = machine.host
     request_ = extension.Request(
-        worker_directory=str(tmp_path / "php"), worker_files={"worker.php": "<?php\n"}
+        worker_directory=str(tmp_path / "php"), worker_files={"src/Worker.php": "<?php\n"}
     )
-    path = str(tmp_path / "php/worker.php")
+    path = str(tmp_path / "php/src/Worker.php")
     assert extension.converge(request_, where, check_mode=True)["files"] == [path]
     assert not (tmp_path / "php").exists()
     first = extension.converge(request_, where)
     assert (first["changed"], first["files"]) == (True, [path])
-    assert (tmp_path / "php/worker.php").read_text() == "<?php\n"
+    assert (tmp_path / "php/src/Worker.php").read_text() == "<?php\n"
     assert not extension.converge(request_, where)["changed"]
 
 
@@ -478,9 +478,12 @@ def test_worker_files_are_written_once(tmp_path):
     ("fields", "words"),
     [
         ({"worker_files": {"a.php": ""}}, ["worker_directory", "None", "/opt/gearvisor/php"]),
-        (
-            {"worker_directory": "/opt/x", "worker_files": {"../a.php": ""}},
-            ["worker_files", "'../a.php'", "Leave out"],
+        *(
+            (
+                {"worker_directory": "/opt/x", "worker_files": {name: ""}},
+                ["worker_files", f"'{name}'", "Leave out"],
+            )
+            for name in ("../a.php", "/a.php", "src/../../a.php", "src//a.php", "src/")
         ),
     ],
 )

@@ -6,21 +6,9 @@
 
 declare(strict_types=1);
 
-// The functions of a worker: what they may throw, how they get JSON, and the files they come from.
+// The functions of a worker: how they get JSON, and the files they come from.
 
 namespace Gearvisor;
-
-require_once __DIR__ . '/lib.php';
-
-/** Thrown by a worker's function: the client is told that the job failed, without an exception. */
-final class JobFailed extends \RuntimeException
-{
-}
-
-/** Thrown in a function whose time is over. */
-final class JobTimeLimit extends \RuntimeException
-{
-}
 
 /**
  * A function that takes and returns JSON, from one that takes and returns values:
@@ -101,4 +89,31 @@ function loadFile(string $file): array
     return is_array($found) && $found !== [] ? $found : throw new UsageError(
         "--functions: '$file' returns no array or function: end it with return ['name' => function];"
     );
+}
+
+/**
+ * A function as the worker calls it. One whose first parameter is declared as GearmanJob, or is called
+ * $job and has no type, is of the form that the PHP manual uses: it gets the job, and null where a
+ * context is asked for. PHP's own functions get the payload only.
+ *
+ * @return \Closure(string, \GearmanJob): mixed
+ */
+function workerFunction(callable $function): \Closure
+{
+    $reflection = new \ReflectionFunction(\Closure::fromCallable($function));
+    if ($reflection->isInternal()) {
+        return static fn (string $data): mixed => $function($data);
+    }
+    $first = $reflection->getParameters()[0] ?? null;
+    $type = $first?->getType();
+    $takesJob = $type instanceof \ReflectionNamedType
+        ? is_a($type->getName(), \GearmanJob::class, true)
+        : $type === null && $first?->getName() === 'job';
+    if (!$takesJob) {
+        return \Closure::fromCallable($function);
+    }
+    return static function (string $data, \GearmanJob $job) use ($function): mixed {
+        $context = null;
+        return $function($job, $context);
+    };
 }

@@ -1,0 +1,14 @@
+<?php
+
+// Copyright: Gearvisor contributors
+// GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+declare(strict_types=1);
+
+namespace Gearvisor;
+
+/** Thrown in a function whose time is over. */
+final class JobTimeLimit extends \RuntimeException
+{
+}
