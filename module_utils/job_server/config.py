@@ -149,6 +149,26 @@ def config_text(settings, file_descriptors=None):
     return "\n".join(lines) + "\n"
 
 
+def own_limit(settings, hard_limit):
+    """Return how many files gearmand has to allow itself; None when its unit says it.
+
+    *hard_limit* is that of its service manager, None for systemd. Raises InvalidOption.
+    """
+    wanted = settings.file_descriptors
+    if hard_limit is None:
+        return None
+    if wanted is None:
+        return min(FILE_DESCRIPTORS, hard_limit)
+    if wanted > hard_limit:
+        raise InvalidOption(
+            "file_descriptors",
+            wanted,
+            f"is above {hard_limit}, the hard limit of supervisord",
+            f"Use {hard_limit} or less, or start supervisord with a higher limit",
+        )
+    return wanted
+
+
 def is_ours(text):
     """Tell whether this module wrote the file."""
     return text.startswith(MARK)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from ..failure import InvalidOption
 from ..host.files import read_text
-from .process import Process
+from ..host.process import Process
 
 _LISTEN = "0A"
 

@@ -25,6 +25,7 @@ from ..gearvisor.admin import Admin
 from ..gearvisor.errors import GearmanError
 from ..host import packages, release
 from ..host.files import diffs, read_text, restore_text, write_text
+from ..keeper import choice
 from ..supervisor.requirements import make_directories, remove_directories
 from . import config, drain, ports, queues, running, service
 from .restart import as_json, decide, jobs_text
@@ -82,9 +83,11 @@ class _Convergence:
         self.run = run
         self.check_mode = check_mode
         self.warnings = []
-        self.service = service.choose(request.service_manager, run, check_mode)
+        self.keeper = choice.choose(
+            service.service(request.settings, run), request.service_manager, run, check_mode
+        )
         self.installed = packages.installed_versions(run, [PACKAGE]).get(PACKAGE)
-        self.current = running.look(self.service.process())
+        self.current = running.look(self.keeper.process())
 
     def _decide(self, queue_after):
         """Return the Decision on the running server; *queue_after* is the queue that then is."""
@@ -178,7 +181,7 @@ class _Presence(_Convergence):
         self._check_version(wanted)
         if self.installed:
             self._check_arguments(files)
-        preview = self.service.preview(True)
+        preview = self.keeper.preview(True)
         redefined = bool(wanted) or preview.redefines or self.request.state == "restarted"
         decision = self._decision(files, redefined)
         actions = self._actions(wanted, preview.lines, decision)
@@ -189,8 +192,19 @@ class _Presence(_Convergence):
 
     def _files(self):
         settings = self.request.settings
-        text = config.config_text(settings, self.service.file_descriptors(settings))
-        after = {config.CONFIG: text, **self.service.files(settings)}
+        if self.keeper.manager == "supervisor" and settings.memory_max is not None:
+            raise InvalidOption(
+                "memory_max",
+                settings.memory_max,
+                "needs systemd: Supervisor limits no memory",
+                "Leave it out on this host",
+            )
+        hard_limit = self.keeper.hard_file_limit()
+        after = {
+            config.CONFIG: config.config_text(settings, config.own_limit(settings, hard_limit)),
+            config.MAX_QUEUE_SCRIPT: config.max_queue_script(),
+            **self.keeper.files(),
+        }
         before = {path: read_text(path) for path in after}
         for path, found in before.items():
             if found is not None and not config.is_ours(found):
@@ -258,7 +272,7 @@ class _Presence(_Convergence):
             config.needs_restart(path, current.files.get(path, files.before[path]), text)
             for path, text in files.after.items()
         )
-        other = current.process.argv() != self.service.command or current.process.replaced()
+        other = current.process.argv() != self.keeper.command or current.process.replaced()
         if not (stale or other or redefined):
             return None
         return self._decide(self.request.settings.queue)
@@ -276,7 +290,7 @@ class _Presence(_Convergence):
         if wanted:
             self._check_arguments(files)
         made = self._make_queue_directory()
-        was_enabled = bool(self.installed) and self.service.enabled()
+        was_enabled = bool(self.installed) and self.keeper.enabled()
         done = (
             f"Nothing was changed but the package, {wanted[0]}" if wanted else "Nothing was changed"
         )
@@ -285,7 +299,7 @@ class _Presence(_Convergence):
                 if files.changed():
                     running.take_note(self.current, files.before)
                     self._write(files.changed())
-                    self.service.reload()
+                    self.keeper.reread()
                 self._bring_up(decision)
             except (GearvisorError, OSError) as error:
                 back = self._roll_back(files, was_enabled)
@@ -336,13 +350,13 @@ class _Presence(_Convergence):
 
     def _bring_up(self, decision):
         if self.current is not None and (decision is None or decision.how == "leave"):
-            self.service.settle()
+            self.keeper.prepare()
             return
         if self.current is None:
-            self.service.start()
+            self.keeper.start()
             self._wait_ready(self._address())
         else:
-            self.service.restart()
+            self.keeper.restart()
             self._wait_ready(self._address(), self.current.process)
         running.forget_note()
 
@@ -354,14 +368,14 @@ class _Presence(_Convergence):
         deadline = time.monotonic() + self.request.ready_timeout
         reason = "it does not run"
         while True:
-            process = self.service.process()
+            process = self.keeper.process()
             if process is not None and (old is None or process.identity() != old.identity()):
                 try:
                     with Admin(address, running.ADMIN_SECONDS) as admin:
                         return admin.version()
                 except GearmanError as error:
                     reason = str(error)
-            elif self.service.crashed():
+            elif self.keeper.crashed():
                 reason = "it ended at once"
                 break
             if time.monotonic() >= deadline:
@@ -369,22 +383,25 @@ class _Presence(_Convergence):
                 break
             time.sleep(0.1)
         raise NotReady(
-            f"gearmand does not answer on {address}: {reason}", log=self.service.last_lines()
+            f"gearmand does not answer on {address}: {reason}", log=self.keeper.last_lines()
         )
 
     def _roll_back(self, files, was_enabled):
         """Put the old files and the old server back; return a sentence that says so."""
         try:
             self._write({path: files.before[path] for path in files.changed()})
-            self.service.reload()
+            self.keeper.reread()
             if self.current is None:
-                self.service.stop(was_enabled)
+                if was_enabled:
+                    self.keeper.stop()
+                else:
+                    self.keeper.remove()
                 running.forget_note()
                 return "It was stopped, and the old files are back"
-            process = self.service.process()
+            process = self.keeper.process()
             if process is not None and process.pid == self.current.process.pid:
                 return "The old files are back, and the server was not touched"
-            self.service.restart()
+            self.keeper.restart()
             self._wait_ready(self.current.started.address)
             running.forget_note()
         except Exception as error:
@@ -420,7 +437,7 @@ class _Presence(_Convergence):
             "server": self._address(),
             "version": version,
             "package_version": package_version,
-            "service_manager": self.service.name,
+            "service_manager": self.keeper.manager,
             "files": sorted([*files.changed(), *(diff["after_header"] for diff in diffs)]),
             "actions": actions,
             "workers": self.current.workers if self.current else {},
@@ -440,7 +457,7 @@ class _Presence(_Convergence):
         return None
 
     def _check_file_limit(self):
-        wanted, process = self.request.settings.file_descriptors, self.service.process()
+        wanted, process = self.request.settings.file_descriptors, self.keeper.process()
         limit = process.file_limit() if process else None
         if wanted and limit and limit < wanted and self.request.restart != "never":
             self.warnings.append(
@@ -462,11 +479,11 @@ class _Stop(_Convergence):
         actions = [_ending("stop", decision)] if decision else []
         if actions and not self.check_mode:
             with self._closed(decision, "It was not stopped"):
-                self.service.halt()
+                self.keeper.stop()
             running.forget_note()
         return {
             "changed": bool(actions),
-            "service_manager": self.service.name,
+            "service_manager": self.keeper.manager,
             "files": [],
             "actions": actions,
             "workers": self.current.workers if self.current else {},
@@ -481,7 +498,7 @@ class _Absence(_Convergence):
 
     def converge(self):
         files = self._files()
-        preview = self.service.preview(False)
+        preview = self.keeper.preview(False)
         decision = self._decision()
         actions = self._actions(preview.lines, decision)
         changed = bool(files.changed() or actions)
@@ -489,7 +506,7 @@ class _Absence(_Convergence):
             self._apply(files, decision)
         return {
             "changed": changed,
-            "service_manager": self.service.name,
+            "service_manager": self.keeper.manager,
             "files": sorted([*files.changed(), *(diff["after_header"] for diff in preview.diffs)]),
             "actions": actions,
             "lost": as_json(decision.lost) if decision else {},
@@ -498,7 +515,7 @@ class _Absence(_Convergence):
         }
 
     def _files(self):
-        paths = [config.CONFIG, *self.service.files(self.request.settings)]
+        paths = [config.CONFIG, config.MAX_QUEUE_SCRIPT, *self.keeper.files()]
         before = {path: read_text(path) for path in paths}
         ours = {
             path: text for path, text in before.items() if text is not None and config.is_ours(text)
@@ -538,9 +555,9 @@ class _Absence(_Convergence):
 
     def _apply(self, files, decision):
         with self._closed(decision, "Nothing was removed"):
-            self.service.remove()
+            self.keeper.remove()
             self._write(files.after)
-            self.service.reload()
+            self.keeper.reread()
         running.forget_note()
         if self.installed:
             packages.remove(self.run, [PACKAGE])

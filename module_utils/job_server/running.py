@@ -13,8 +13,8 @@ from typing import NamedTuple
 from ..gearvisor.admin import Admin
 from ..gearvisor.errors import GearmanError
 from ..host.files import read_text, write_text
+from ..host.process import Process
 from . import config
-from .process import Process
 
 # Which files the running server was started with, when they are others by now.
 NOTE = "/run/gearvisor-gearman-job-server.json"

@@ -495,6 +495,21 @@ def _roll_back(supervisord, files, old, new, pace):
     return "The old definition is back"
 
 
+class Preview(NamedTuple):
+    """What converge would do: the files that change, their diffs, whether a process is replaced."""
+
+    files: tuple
+    diffs: tuple
+    replaces: bool
+
+
+def preview(request, where):
+    """Return the Preview of converge; touches nothing."""
+    result = converge(request, where, check_mode=True)
+    diffs = tuple(entry for entry in result["diff"] if "prepared" not in entry)
+    return Preview(tuple(result["files"]), diffs, bool(result["plan"]["changed"]))
+
+
 def absent(fleet, where, check_mode=False):
     """Remove every program of the fleet; return the module's result."""
     return converge(Request(programs={}, fleet=fleet, purge=True), where, check_mode)

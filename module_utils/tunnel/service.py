@@ -13,7 +13,7 @@ import os
 
 from ..failure import InvalidOption
 from ..host import systemd
-from ..job_server.process import Process
+from ..host.process import Process
 from ..supervisor import fleet
 from . import stunnel
 

@@ -6,8 +6,8 @@ import socket
 
 import pytest
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import InvalidOption
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.host.process import Process
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.job_server import ports
-from ansible_collections.gearvisor.gearvisor.plugins.module_utils.job_server.process import Process
 
 
 def proc_net(*sockets):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import threading
 
@@ -25,6 +24,7 @@ from ansible_collections.gearvisor.gearvisor.plugins.module_utils.gearvisor.prot
     Packet,
     encode,
 )
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.host.process import Process
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.job_server import (
     config,
     present,
@@ -32,13 +32,14 @@ from ansible_collections.gearvisor.gearvisor.plugins.module_utils.job_server imp
     running,
     service,
 )
-from ansible_collections.gearvisor.gearvisor.plugins.module_utils.job_server.process import Process
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.keeper import choice
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.keeper.service import Preview
 
 
 class Child:
-    """A service manager with the methods of service.Systemd: gearmand is a child of the test."""
+    """A keeper (keeper/service.py) of which gearmand is a child of the test."""
 
-    name = "child"
+    manager = "child"
 
     def __init__(self, start, path):
         self._start = start
@@ -46,28 +47,28 @@ class Child:
         self.child = None
         self.starts = 0
 
-    def files(self, _settings):
+    def files(self):
         return {}
 
-    def file_descriptors(self, _settings):
+    def hard_file_limit(self):
         return None
 
     def process(self):
         if self.child is None or self.child.poll() is not None:
             return None
         process = Process(self.child.pid)
-        return process if process.runs_gearmand() else None
+        return process if process.runs(config.GEARMAND) else None
 
     def enabled(self):
         return True
 
     def preview(self, _wanted):
-        return service.Preview()
+        return Preview()
 
-    def settle(self):
+    def prepare(self):
         pass
 
-    def reload(self):
+    def reread(self):
         pass
 
     def start(self):
@@ -76,19 +77,16 @@ class Child:
             self.child = self._start(self.command)
 
     def restart(self):
-        self.stop(True)
+        self.stop()
         self.start()
 
-    def stop(self, _enabled):
+    def stop(self):
         if self.child is not None:
             self.child.terminate()
             self.child.wait()
 
-    def halt(self):
-        self.stop(True)
-
     def remove(self):
-        self.stop(False)
+        self.stop()
 
     def crashed(self):
         return self.child is not None and self.child.poll() not in (None, 0)
@@ -120,6 +118,7 @@ def child(start, tmp_path, monkeypatch):
     path = tmp_path / "etc" / "gearmand.conf"
     # gearmand runs as the test's own user, who is root.
     monkeypatch.setattr(config, "CONFIG", str(path))
+    monkeypatch.setattr(config, "MAX_QUEUE_SCRIPT", str(tmp_path / "etc" / "max_queue.py"))
     monkeypatch.setattr(config, "MAX_QUEUE", str(tmp_path / "etc" / "max_queue.json"))
     monkeypatch.setattr(running, "NOTE", str(tmp_path / "note.json"))
     monkeypatch.setattr(present, "_gearman", lambda: (0, 0))
@@ -133,9 +132,10 @@ def child(start, tmp_path, monkeypatch):
     monkeypatch.setattr(present.packages, "remove", lambda _run, names: removed.extend(names))
     result = Child(start, path)
     result.removed = removed
-    monkeypatch.setattr(service, "choose", lambda *_: result)
+    monkeypatch.setattr(choice, "choose", lambda *_: result)
+    monkeypatch.setitem(service.COMMANDS, "child", result.command)
     yield result
-    result.stop(True)
+    result.stop()
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def test_first_run_second_run_and_a_change(converge, child, port):
 
     first = converge()
     assert first["changed"]
-    assert first["files"] == [config.CONFIG]
+    assert first["files"] == [config.CONFIG, config.MAX_QUEUE_SCRIPT]
     assert first["server"] == f"127.0.0.1:{port}"
     assert first["version"].startswith("1.")
     assert not first["restarted"]
@@ -323,7 +323,7 @@ def test_files_that_cannot_be_written_do_not_cost_the_server(converge, child, mo
         for error in broken:
             raise error
 
-    monkeypatch.setattr(child, "reload", reload)
+    monkeypatch.setattr(child, "reread", reload)
     with pytest.raises(GearvisorError, match=r"No space left .* the server was not touched"):
         converge(threads=6)
     assert child.process().pid == pid
@@ -379,10 +379,3 @@ def test_absent_that_drains_too_long_takes_nothing_away(converge, child, port):
         converge(state="absent", restart="drain", drain_timeout=1)
     assert "--threads=4\n" in text()
     assert child.removed == []
-
-
-def test_wait_gone(gearmand):
-    process = Process(gearmand.pid)
-    assert not service.wait_gone(process, 0.1)
-    os.kill(gearmand.pid, signal.SIGUSR1)
-    assert service.wait_gone(process, 5)

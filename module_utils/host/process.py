@@ -1,7 +1,7 @@
 # Copyright: Gearvisor contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One process, as /proc shows it."""
+"""One process of this host, as /proc shows it (proc(5))."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import contextlib
 import os
 import pathlib
 import re
+import time
 
-from .config import GEARMAND
+from .processes import eyes_of_owner, started
 
 _REPLACED = " (deleted)"
 
@@ -22,18 +23,19 @@ class Process:
         self.pid = pid
         self._directory = pathlib.Path(proc, str(pid))
 
-    def runs_gearmand(self):
-        """Tell whether it is there and is Debian's gearmand.
+    def runs(self, executable):
+        """Return whether it exists and runs this program, given by the absolute path of its command.
 
-        One that changed its user by itself, as the init script has it do, shows its executable to
-        nobody in a container without ptrace; its command line is always there to be read.
+        A program that changed its user by itself hides its executable in a container without ptrace.
+        Its command line can always be read.
         """
-        return self._executable() in (GEARMAND, GEARMAND + _REPLACED, "") and self.argv()[:1] == [
-            GEARMAND
+        path = os.path.realpath(executable)
+        return self._executable() in (path, path + _REPLACED, "") and self.argv()[:1] == [
+            executable
         ]
 
     def replaced(self):
-        """Tell whether its executable is no longer the one on disk: another version was installed."""
+        """Return whether its executable is no longer the one on disk: another version was installed."""
         return self._executable().endswith(_REPLACED)
 
     def name(self):
@@ -43,7 +45,7 @@ class Process:
     def socket_inodes(self):
         """Return the inodes of the sockets that it holds, as text."""
         result = set()
-        with contextlib.suppress(OSError), self._its_own_eyes():
+        with contextlib.suppress(OSError), eyes_of_owner(self._directory):
             for path in (self._directory / "fd").iterdir():
                 with contextlib.suppress(OSError):
                     target = os.readlink(path)
@@ -56,15 +58,24 @@ class Process:
         return self._read("cmdline").split("\0")[:-1]
 
     def in_container(self):
-        """Tell whether it belongs to a container of this host, not to the host."""
+        """Return whether it belongs to a container of this host, not to the host."""
         match = re.search(r"^NSpid:(.*)$", self._read("status"), re.MULTILINE)
         return match is not None and len(match.group(1).split()) > 1
 
     def identity(self):
         """Return what no other process has, before or after a reboot: pid and start."""
-        # The second field, the name, is in parentheses; the 22nd is the start.
-        fields = self._read("stat").rpartition(")")[2].split()
-        return f"{self.pid} {fields[19]}" if len(fields) > 19 else None
+        start = started(self.pid, self._directory.parent)
+        return None if start is None else f"{self.pid} {start}"
+
+    def wait_gone(self, seconds):
+        """Wait until it has ended; return False when it still runs after so many seconds."""
+        identity = self.identity()
+        deadline = time.monotonic() + seconds
+        while identity is not None and self.identity() == identity:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.05)
+        return True
 
     def file_limit(self):
         """Return how many files it may open, or None when it is gone."""
@@ -77,25 +88,9 @@ class Process:
         return int(match.group(1)) if match else None
 
     def _executable(self):
-        with contextlib.suppress(OSError), self._its_own_eyes():
+        with contextlib.suppress(OSError), eyes_of_owner(self._directory):
             return os.readlink(self._directory / "exe")
         return ""
-
-    @contextlib.contextmanager
-    def _its_own_eyes(self):
-        """Look as the user it runs as: in a container root may not see what other users' processes hold."""
-        if os.geteuid() != 0:
-            yield
-            return
-        owner = self._directory.stat()
-        group = os.getegid()
-        os.setegid(owner.st_gid)
-        os.seteuid(owner.st_uid)
-        try:
-            yield
-        finally:
-            os.seteuid(0)
-            os.setegid(group)
 
     def _read(self, name):
         try:
@@ -104,12 +99,17 @@ class Process:
             return ""
 
 
-def gearmands_with(argument, proc="/proc"):
-    """Return the [Process] of all gearmands of this host that were started with the argument."""
+def running(executable, argument=None, proc="/proc"):
+    """Return the [Process] of this host that run the program, those of its containers excluded.
+
+    *argument*: only those with this word on their command line.
+    """
     pids = [int(path.name) for path in pathlib.Path(proc).iterdir() if path.name.isdigit()]
     found = [Process(pid, proc) for pid in sorted(pids)]
     return [
         process
         for process in found
-        if argument in process.argv() and process.runs_gearmand() and not process.in_container()
+        if process.runs(executable)
+        and (argument is None or argument in process.argv())
+        and not process.in_container()
     ]

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import subprocess
+
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.keeper.init_script import (
+    InitScript,
+)
+
+PERL = "/usr/bin/perl"
+
+
+def test_what_it_started_is_found_and_ended(tmp_path):
+    pid_file = tmp_path / "pid"
+    pid_file.write_text("1\n")
+    started = subprocess.Popen([PERL, "-e", "sleep 600", "--", f"--pid-file={pid_file}"])
+    script = InitScript("gearvisor-test", PERL, str(pid_file), None)
+    try:
+        assert script.process().pid == started.pid
+        assert not script.enabled()
+        script.remove()
+        assert started.wait(10) == -15
+    finally:
+        started.kill()
+        started.wait()
+    assert script.process() is None
+    assert not pid_file.exists()
+    script.remove()
