@@ -1,0 +1,1 @@
+gearman_job_server.py
