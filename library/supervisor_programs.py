@@ -23,10 +23,18 @@ requirements:
 options:
   programs:
     description:
-      - The programs by name. Each is a mapping of Supervisor's own option names (section
-        C([program:x]) of its manual) to values. O(programs) may be empty.
-      - C(command) is required. C(environment) is a mapping of names to literal values; quoting and
-        percent signs are taken care of, and values are never shown.
+      - The programs, as a mapping by name or as a list of mappings with a C(name). Each has
+        Supervisor's own option names (section C([program:x]) of its manual) and values.
+        O(programs) may be empty.
+      - C(command) is required. It is run without a shell.
+      - C(environment) is a mapping of names to literal values; quoting and percent signs are taken
+        care of, and values are never shown. Text goes in as it is, booleans as C(true) and C(false),
+        whole numbers as digits, null as an empty value, lists and mappings as JSON. A number with a
+        point is refused, because YAML has dropped how it was written; write it in quotes. Quote
+        dates, octal numbers and words such as C("yes") as well, if they must stay as written.
+      - C(environment_expanded) is a mapping like C(environment) whose values are in Supervisor's own
+        syntax, for example C(PATH=/srv/venv/bin:%(ENV_PATH)s) or C(%(process_num)02d). A value of
+        C(environment) that looks like such an expansion is refused.
       - Besides Supervisor's options, C(functions) lists the functions that each process serves, C(release) runs
         the program from a release of its code, and C(adopt) takes over a program of that name that
         another file defines. See docs/operations.md, "Deploying".
@@ -34,19 +42,19 @@ options:
       - Log files that two processes or channels would rotate together, which loses lines, are
         separated - one file for stdout and stderr becomes C(redirect_stderr), and with several
         processes the number of every process but the first goes before the suffix.
-    type: dict
+    type: raw
     default: {}
   event_listeners:
     description:
-      - Event listeners by name, sections C([eventlistener:x]), with C(events) as a list besides
-        C(command). Each is one section in either O(layout), since every section gets every event.
-    type: dict
+      - Event listeners, as a mapping or list like O(programs) - sections C([eventlistener:x]), with
+        C(events) as a list besides C(command). Each is one section in either O(layout), since every section gets every event.
+    type: raw
     default: {}
   fcgi_programs:
     description:
-      - FastCGI programs by name, sections C([fcgi-program:x]), with C(socket) besides C(command). Each
-        is one section in either O(layout), since its processes share the socket.
-    type: dict
+      - FastCGI programs, as a mapping or list like O(programs) - sections C([fcgi-program:x]), with
+        C(socket) besides C(command). Each is one section in either O(layout), since its processes share the socket.
+    type: raw
     default: {}
   defaults:
     description:
@@ -212,9 +220,9 @@ from ..module_utils.failure import GearvisorError, InvalidOption
 from ..module_utils.supervisor import fleet, options
 
 ARGUMENTS = {
-    "programs": {"type": "dict", "default": {}},
-    "event_listeners": {"type": "dict", "default": {}},
-    "fcgi_programs": {"type": "dict", "default": {}},
+    "programs": {"type": "raw", "default": {}},
+    "event_listeners": {"type": "raw", "default": {}},
+    "fcgi_programs": {"type": "raw", "default": {}},
     "defaults": {"type": "dict", "default": {}},
     "fleet": {"type": "str", "default": "default"},
     "layout": {"type": "str", "choices": ["processes", "numprocs"], "default": "processes"},
@@ -235,9 +243,12 @@ def without_secrets(params):
     """Return the parameters as they may be shown: environment values are masked."""
     shown = {**params, "defaults": _without_secrets(params["defaults"])}
     for parameter in options.PARAMETERS.values():
-        shown[parameter] = {
-            name: _without_secrets(given) for name, given in params[parameter].items()
-        }
+        given = params[parameter]
+        if isinstance(given, dict):
+            shown[parameter] = {name: _without_secrets(program) for name, program in given.items()}
+        else:
+            programs = given if isinstance(given, list) else [given]
+            shown[parameter] = [_without_secrets(program) for program in programs]
     return shown
 
 
@@ -245,7 +256,7 @@ def _without_secrets(given):
     """Hide environments, and what is no option, since it may be a misspelled environment."""
     if not isinstance(given, dict):
         return "(not shown)"
-    public = (options.KINDS.keys() | options.OURS.keys()) - {"environment"}
+    public = {"name", *options.KINDS, *options.OURS} - {*options.SECRETS}
     return {name: value if name in public else "(not shown)" for name, value in given.items()}
 
 

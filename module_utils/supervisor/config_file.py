@@ -30,31 +30,52 @@ def quote_environment(option, values):
     double quotes if it can, into single ones if it must, and is refused with
     InvalidOption when neither gives back the same value.
     """
+    for name, value in values.items():
+        # Supervisor replaces this one wherever it stands, before it reads "%%" as "%".
+        if "%(here)s" in value:
+            raise InvalidOption(
+                f"{option}.{name}",
+                "(not shown)",
+                "holds %(here)s, which Supervisor replaces even in a literal",
+                "Put it into a file that the program reads",
+            )
+    return ",".join(
+        f"{name}={_quote(f'{option}.{name}', value).replace('%', '%%')}"
+        for name, value in values.items()
+    )
+
+
+def quote_expanded(option, values):
+    """Return *values*, in which Supervisor's expansions stay, as environment= text."""
     return ",".join(f"{name}={_quote(f'{option}.{name}', value)}" for name, value in values.items())
 
 
+def environment_text(where, options):
+    """Return environment= of a program's environment and environment_expanded, sorted by name."""
+    literal = options.get("environment", {})
+    expanded = options.get("environment_expanded", {})
+    return ",".join(
+        quote_environment(f"{where}.environment", {name: literal[name]})
+        if name in literal
+        else quote_expanded(f"{where}.environment_expanded", {name: expanded[name]})
+        for name in sorted({**literal, **expanded})
+    )
+
+
 def _quote(option, value):
-    if re.search(r"[\n\r\0]|\s[;#]", value):
+    if re.search(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]|\s[;#]", value):
         raise InvalidOption(
             option,
             "(not shown)",
-            "holds a line break, or white space followed by ';' or '#', which Supervisor cannot carry",
+            "holds a line break or another control character, or white space followed by ';' or '#', "
+            "which Supervisor cannot carry",
             "Put it into a file that the program reads",
         )
-    # Supervisor replaces this one wherever it stands, before it reads "%%" as "%".
-    if "%(here)s" in value:
-        raise InvalidOption(
-            option,
-            "(not shown)",
-            "holds %(here)s, which Supervisor replaces even in a literal",
-            "Put it into a file that the program reads",
-        )
-    doubled = value.replace("%", "%%")
     # A backslash in double quotes would change its meaning in Supervisor 4.4.
     if not re.search(r'["\\]', value) and not value.startswith("'") and not value.endswith("'"):
-        return f'"{doubled}"'
+        return f'"{value}"'
     if "'" not in value and not value.startswith('"') and not value.endswith('"'):
-        return f"'{doubled}'"
+        return f"'{value}'"
     raise InvalidOption(
         option,
         "(not shown)",

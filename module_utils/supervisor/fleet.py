@@ -44,7 +44,8 @@ _GROUP_KINDS = ("program", "group", "eventlistener", "fcgi-program")
 
 
 class Request(NamedTuple):
-    """What the fleet shall be. *programs* is {name: {option: value}} as the user wrote it.
+    """What the fleet shall be. *programs* is {name: {option: value}} as the user wrote it, or a list
+    of such options with a name.
 
     *defaults* is {option: value} for programs that do not set it.
     *event_listeners* and *fcgi_programs* are like *programs*, without defaults.
@@ -92,7 +93,10 @@ def converge(request, where, check_mode=False):
     Raises GearvisorError (InvalidOption for the user's input) with nothing
     changed, or after everything has been put back.
     """
-    programs = _typed_programs(request)
+    programs = options.typed_programs(
+        {parameter: getattr(request, parameter) for parameter in options.PARAMETERS.values()},
+        request.defaults,
+    )
     new_by_program = {
         name: sections.sections(name, program, request.layout, kind)
         for name, (kind, program) in programs.items()
@@ -155,23 +159,6 @@ def converge(request, where, check_mode=False):
         if group in new
         for process in processes
     ]
-    return result
-
-
-def _typed_programs(request):
-    """Return {name: (kind, typed options)} of all that the fleet shall run."""
-    defaults = options.typed_options("defaults", request.defaults)
-    result = {}
-    for kind, parameter in options.PARAMETERS.items():
-        for name, given in sorted(getattr(request, parameter).items()):
-            if name in result:
-                raise InvalidOption(
-                    parameter, name, "is the name of another program, too", "Choose another name"
-                )
-            program = options.typed_program(
-                name, given, defaults if kind == "program" else None, kind
-            )
-            result[name] = kind, program
     return result
 
 

@@ -12,64 +12,99 @@ Settings", and its datatypes as of 4.2.5 and 4.3.0.
 from __future__ import annotations
 
 import difflib
-import os.path
+import json
 import re
-import signal
 from collections.abc import Mapping
 
 from ..failure import InvalidOption
+from . import environment, values
+from .wrong_names import RIGHT_NAMES, WITHOUT_EQUIVALENT
 
-PROGRAM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
+# It is part of file names, which have 255 bytes at most.
+PROGRAM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
 
 # In the order in which they are written.
 KINDS = {
     "command": "text",
     "process_name": "text",
-    "numprocs": "count",
-    "numprocs_start": "count",
-    "priority": "integer",
+    "numprocs": "number",
+    "numprocs_start": "number",
+    "priority": "number",
     "autostart": "boolean",
-    "startsecs": "count",
-    "startretries": "count",
+    "startsecs": "number",
+    "startretries": "number",
     "autorestart": "autorestart",
     "exitcodes": "exitcodes",
     "stopsignal": "signal",
-    "stopwaitsecs": "count",
+    "stopwaitsecs": "number",
     "stopasgroup": "boolean",
     "killasgroup": "boolean",
-    "user": "text",
+    "user": "user",
     "directory": "text",
     "umask": "octal",
     "environment": "environment",
+    # Not Supervisor's: written into its environment= as well, with expansions.
+    "environment_expanded": "environment_expanded",
     "redirect_stderr": "boolean",
     "stdout_logfile": "text",
     "stdout_logfile_maxbytes": "bytes",
-    "stdout_logfile_backups": "count",
+    "stdout_logfile_backups": "number",
     "stdout_capture_maxbytes": "bytes",
     "stdout_events_enabled": "boolean",
     "stdout_syslog": "boolean",
     "stderr_logfile": "text",
     "stderr_logfile_maxbytes": "bytes",
-    "stderr_logfile_backups": "count",
+    "stderr_logfile_backups": "number",
     "stderr_capture_maxbytes": "bytes",
     "stderr_events_enabled": "boolean",
     "stderr_syslog": "boolean",
     "serverurl": "text",
     "events": "events",
-    "buffer_size": "positive",
-    "result_handler": "text",
+    "buffer_size": "number",
+    "result_handler": "handler",
     "socket": "socket",
-    "socket_owner": "text",
+    "socket_owner": "owner",
     "socket_mode": "octal",
-    "socket_backlog": "positive",
+    "socket_backlog": "number",
 }
+# Their values are never shown.
+SECRETS = ("environment", "environment_expanded")
 
 # Keys of a program that are Gearvisor's, not Supervisor's: no section has them.
 OURS = {
     "functions": "functions",
+    "fingerprint": "paths",
+    "fingerprint_exclude": "patterns",
     "release": "release",
     "adopt": "boolean",
 }
+
+_LOG_SIZE = (0, 2**40, "1024GB, more than a log directory has")
+_CAPTURE_SIZE = (0, 2**30, "1GB, because supervisord holds it in memory")
+_BACKUPS = (0, 1000, "because supervisord renames them one by one while all else waits")
+# Lowest, highest, and where the limit comes from.
+BOUNDS = {
+    "numprocs": (
+        0,
+        2000,
+        "because one thread of supervisord starts and polls them all, with five open files for each",
+    ),
+    "numprocs_start": (0, 1_000_000, "more than any port or shard number"),
+    "priority": (-1_000_000, 1_000_000, "the limit of either side"),
+    "startsecs": (0, 86_400, "a day"),
+    "startretries": (0, 1_000_000, "which is years, because each retry waits a second longer"),
+    "stopwaitsecs": (0, 604_800, "a week"),
+    "stdout_logfile_maxbytes": _LOG_SIZE,
+    "stdout_logfile_backups": _BACKUPS,
+    "stdout_capture_maxbytes": _CAPTURE_SIZE,
+    "stderr_logfile_maxbytes": _LOG_SIZE,
+    "stderr_logfile_backups": _BACKUPS,
+    "stderr_capture_maxbytes": _CAPTURE_SIZE,
+    "buffer_size": (1, 100_000, "because supervisord holds these events in memory"),
+    "socket_backlog": (1, 65_535, "the highest that Supervisor accepts"),
+}
+# All programs of one fleet together.
+_MOST_PROCESSES = 5000
 
 _EVENT_LISTENER_ONLY = {"events", "buffer_size", "result_handler"}
 _FCGI_PROGRAM_ONLY = {"socket", "socket_owner", "socket_mode", "socket_backlog"}
@@ -112,10 +147,70 @@ DEFAULTS = {
     "stderr_logfile_maxbytes": "50MB",
 }
 
-_BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-_BYTES = re.compile(r"\d+ ?(KB|MB|GB)?\Z", re.IGNORECASE)
-_BYTE_UNITS = {"": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3}
-_ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+def typed_programs(given, defaults=None):
+    """Return {name: (kind, typed options)} of all programs of a fleet.
+
+    *given* is {module parameter: programs}, each a mapping by name or a list
+    of mappings with a name. *defaults* are options of programs that do not set
+    them. Raises InvalidOption.
+    """
+    defaults = typed_options("defaults", defaults or {})
+    result = {}
+    for kind, parameter in PARAMETERS.items():
+        for name, options in sorted(by_name(parameter, given[parameter]).items()):
+            if name in result:
+                raise InvalidOption(
+                    parameter, name, "is the name of another program, too", "Choose another name"
+                )
+            program = typed_program(name, options, defaults if kind == "program" else None, kind)
+            result[name] = kind, program
+    processes = sum(program.get("numprocs", 1) for _kind, program in result.values())
+    if processes > _MOST_PROCESSES:
+        raise InvalidOption(
+            "numprocs",
+            processes,
+            f"is the sum over all programs, and one supervisord runs {_MOST_PROCESSES} at most",
+            "Use fewer processes, or more hosts",
+        )
+    return result
+
+
+def by_name(parameter, given):
+    """Return {name: options} of a mapping by name, or of a list of mappings with a name.
+
+    Raises InvalidOption, which shows no values: they may be secrets.
+    """
+    if isinstance(given, str):
+        try:
+            given = json.loads(given)
+        except ValueError:
+            given = None
+    if isinstance(given, Mapping):
+        return {str(name): options for name, options in given.items()}
+    if not isinstance(given, list):
+        raise InvalidOption(
+            parameter,
+            "(not shown)",
+            "is neither a mapping of programs by name nor a list of programs",
+            "Write the name and below it 'command: ...', or '- name: ...' and 'command: ...'",
+        )
+    result = {}
+    for number, options in enumerate(given, 1):
+        if not isinstance(options, Mapping) or options.get("name") in (None, ""):
+            raise InvalidOption(
+                parameter,
+                f"(number {number} of the list)",
+                "has no name",
+                "Write '- name: ...' and below it 'command: ...'",
+            )
+        name = str(options["name"])
+        if name in result:
+            raise InvalidOption(
+                parameter, name, "is the name of two programs of the list", "Rename one of them"
+            )
+        result[name] = {option: value for option, value in options.items() if option != "name"}
+    return result
 
 
 def typed_program(name, given, defaults=None, kind="program"):
@@ -132,15 +227,13 @@ def typed_program(name, given, defaults=None, kind="program"):
     if not PROGRAM_NAME.match(name):
         raise InvalidOption(
             PARAMETERS[kind],
-            name,
-            "is no usable program name",
-            "Use letters, digits, '_', '.' and '-', beginning with a letter or digit: "
+            values.short(name),
+            "is not a usable program name",
+            "Use letters, digits, '_', '.' and '-', beginning with a letter or digit, at most 100: "
             "the name becomes a file name and a section name",
         )
     own = typed_options(where, given, kind)
-    program = {**(defaults or {}), **own}
-    if "environment" in own:
-        program["environment"] = {**(defaults or {}).get("environment", {}), **own["environment"]}
+    program = {**(defaults or {}), **own, **_merged_environment(where, defaults or {}, own)}
     if "stderr_logfile" in own and "redirect_stderr" not in own:
         program.pop("redirect_stderr", None)
     for option in REQUIRED[kind]:
@@ -152,6 +245,30 @@ def typed_program(name, given, defaults=None, kind="program"):
                 _WHAT_IS_REQUIRED[option],
             )
     return {option: program[option] for option in (*OPTIONS[kind], *OURS) if option in program}
+
+
+def _merged_environment(where, defaults, own):
+    """Return both kinds of environment; of a variable that both have, the program's own counts."""
+    both = set(own.get("environment", ())) & set(own.get("environment_expanded", ()))
+    if both:
+        raise InvalidOption(
+            f"{where}.environment_expanded",
+            min(both),
+            "is in environment, too",
+            "Keep one of them",
+        )
+    merged = {}
+    for option, other in (SECRETS, SECRETS[::-1]):
+        inherited = {
+            name: value
+            for name, value in defaults.get(option, {}).items()
+            if name not in own.get(other, {})
+        }
+        if inherited or option in own:
+            merged[option] = {**inherited, **own.get(option, {})}
+        elif option in defaults:
+            merged[option] = {}
+    return merged
 
 
 _WHAT_IS_REQUIRED = {
@@ -167,18 +284,21 @@ def typed_options(where, given, kind="program"):
         # What should have been options may hold secrets.
         shown = None if given is None else "(not shown)"
         raise InvalidOption(
-            where, shown, "is no mapping of options", "Write 'command: ...' below it"
+            where, shown, "is not a mapping of options", "Write 'command: ...' below it"
         )
     typed = {}
     for option, value in given.items():
         if option not in OPTIONS[kind] and not (kind == "program" and option in OURS):
             # Its value is not shown: it may be a misspelt environment.
             raise InvalidOption(
-                where, option, f"is no option of a Supervisor {kind}", _hint(option, kind)
+                where,
+                values.short(option),
+                f"is not an option of a Supervisor {kind}",
+                _hint(option, kind),
             )
         if value is not None:
-            kind_of_value = KINDS.get(option) or OURS[option]
-            typed[option] = _TYPES[kind_of_value](f"{where}.{option}", value)
+            check = _TYPES[KINDS.get(option) or OURS[option]]
+            typed[option] = check(f"{where}.{option}", value, *BOUNDS.get(option, ()))
             if typed[option] == "" and option != "command":
                 raise InvalidOption(
                     f"{where}.{option}", value, "is empty", "Give it a value, or leave it out"
@@ -186,220 +306,34 @@ def typed_options(where, given, kind="program"):
     return typed
 
 
-def byte_count(text):
-    """Return a size such as "1MB" in bytes; "0" means a log that is never rotated."""
-    digits = re.match(r"\d+", text).group()
-    return int(digits) * _BYTE_UNITS[text[len(digits) :].strip().upper()]
-
-
 def _hint(option, kind):
-    close = difflib.get_close_matches(option, OPTIONS[kind], n=1)
-    meant = f"Did you mean '{close[0]}'? " if close else ""
-    return f"{meant}The options are: {', '.join(OPTIONS[kind])}"
-
-
-def _text(option, value):
-    if isinstance(value, (dict, list, bool)):
-        raise InvalidOption(option, value, "is no text", "Write it as one quoted string")
-    text = str(value)
-    if re.search(r"[\n\r\0]", text):
-        raise InvalidOption(
-            option,
-            value,
-            "holds a line break, which would begin another line of the configuration",
-            "Write it on one line; in YAML, fold a long one with '>-'",
-        )
-    if re.search(r"\s[;#]", text):
-        raise InvalidOption(
-            option,
-            value,
-            "holds white space followed by ';' or '#', where Supervisor begins a comment, in quotes too",
-            "Leave out the space, or move the command into a script",
-        )
-    return text.strip()
-
-
-def _boolean(option, value):
-    if isinstance(value, bool):
-        return value
-    if str(value).lower() in _BOOLEANS:
-        return _BOOLEANS[str(value).lower()]
-    raise InvalidOption(option, value, "is neither true nor false", "Write true or false")
-
-
-def _integer(option, value):
-    if not isinstance(value, bool) and re.match(r"-?\d+\Z", str(value).strip()):
-        return int(value)
-    raise InvalidOption(option, value, "is no whole number", "Write digits only, without a unit")
-
-
-def _count(option, value):
-    number = _integer(option, value)
-    if number < 0:
-        raise InvalidOption(option, value, "is below zero", "Use 0 or more")
-    return number
-
-
-def _positive(option, value):
-    number = _integer(option, value)
-    if number < 1:
-        raise InvalidOption(option, value, "is below 1", "Use 1 or more")
-    return number
-
-
-def _events(option, value):
-    names = value if isinstance(value, list) else str(value).split(",")
-    names = [str(name).strip() for name in names]
-    for name in names:
-        if not re.match(r"[A-Z][A-Z0-9_]*\Z", name):
-            raise InvalidOption(
-                option, name, "is no event", "Use names such as PROCESS_STATE_FATAL and TICK_60"
-            )
-    return names
-
-
-def _socket(option, value):
-    if re.match(r"(tcp://[^\s:;#]+:\d+|unix:///[^\s;#]+)\Z", str(value)):
-        return str(value)
-    raise InvalidOption(
-        option, value, "is no socket", "Use tcp://host:port or unix:///absolute/path"
-    )
-
-
-def _autorestart(option, value):
-    if str(value).lower() == "unexpected":
-        return "unexpected"
-    try:
-        return _boolean(option, value)
-    except InvalidOption:
-        raise InvalidOption(
-            option, value, "is not one of Supervisor's three", "Use true, false or unexpected"
-        ) from None
-
-
-def _exitcodes(option, value):
-    codes = value if isinstance(value, list) else str(value).split(",")
-    numbers = [_count(option, code) for code in codes if str(code).strip()]
-    if any(number > 255 for number in numbers):
-        raise InvalidOption(option, value, "holds a code above 255", "Use a list of 0 to 255")
-    return numbers
-
-
-def _signal(option, value):
-    name = str(value).upper()
-    name = name[3:] if name.startswith("SIG") else name
-    if name.isdecimal():
-        known = int(name) in {int(item) for item in signal.Signals}
-    else:
-        known = hasattr(signal.Signals, "SIG" + name)
-    if not known:
-        raise InvalidOption(
-            option, value, "is no signal", "Use TERM, INT, HUP, QUIT, KILL, USR1 or USR2"
-        )
-    return name
-
-
-def _octal(option, value):
-    if isinstance(value, str) and re.match(r"0?[0-7]{1,3}\Z", value):
-        return value
-    raise InvalidOption(
-        option,
-        value,
-        "is no quoted octal mode",
-        "Quote it, as in umask: '027': YAML reads 027 as 23",
-    )
-
-
-def _bytes(option, value):
-    if not isinstance(value, bool) and _BYTES.match(str(value)):
-        return str(value)
-    raise InvalidOption(
-        option, value, "is no size", "Use digits, alone or followed by KB, MB or GB"
-    )
-
-
-def _environment(option, value):
-    if not isinstance(value, dict):
-        raise InvalidOption(
-            option,
-            "(not shown)",
-            "is no mapping of names to values",
-            "Write 'environment:' and below it one 'NAME: value' a line; quoting is done for you",
-        )
-    for name in value:
-        if not _ENVIRONMENT_NAME.match(str(name)):
-            raise InvalidOption(
-                option, name, "is no name of an environment variable", "Use letters, digits and '_'"
-            )
-    return {str(name): _environment_value(value[name]) for name in sorted(value)}
-
-
-def _environment_value(value):
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return "" if value is None else str(value)
-
-
-def _functions(option, value):
-    names = value if isinstance(value, list) else str(value).split(",")
-    names = [str(name).strip() for name in names]
-    if not all(names):
-        raise InvalidOption(
-            option, value, "has an empty name", "List the functions that each process serves"
-        )
-    return names
-
-
-def _release(option, value):
-    """Return {"link", "target", "move"}; whether they are on this host is checked later."""
-    if not isinstance(value, Mapping) or not {"link", "target"} <= set(value):
-        raise InvalidOption(
-            option,
-            value,
-            "does not name a link and a target",
-            "Write 'link: ...' and 'target: ...'",
-        )
-    unknown = sorted(set(value) - {"link", "target", "move"})
-    if unknown:
-        raise InvalidOption(
-            option, unknown[0], "is not a key of a release", "Use link, target and move"
-        )
-    typed = {"move": "last", **{key: str(text) for key, text in value.items() if text is not None}}
-    for key in ("link", "target"):
-        path = typed.get(key, "")
-        if not re.match(r"/[^\0\n\r\s;#\"']+\Z", path) or path != os.path.normpath(path):
-            raise InvalidOption(
-                f"{option}.{key}",
-                path,
-                "is not a plain absolute path",
-                "Write it from / on, without blanks, quotes, '..' or a slash at the end",
-            )
-    if typed["link"] == typed["target"]:
-        raise InvalidOption(
-            f"{option}.target",
-            typed["target"],
-            "is the link itself",
-            "Name the release's directory",
-        )
-    if typed["move"] not in ("first", "last"):
-        raise InvalidOption(f"{option}.move", typed["move"], "is unknown", "Use first or last")
-    return typed
+    known = (*OPTIONS[kind], *(OURS if kind == "program" else ()))
+    plain = str(option)[:100].lower().replace("-", "_")
+    if plain in WITHOUT_EQUIVALENT:
+        return WITHOUT_EQUIVALENT[plain]
+    close = RIGHT_NAMES.get(plain) or next(iter(difflib.get_close_matches(plain, known, n=1)), None)
+    meant = f"Did you mean '{close}'? " if close in known else ""
+    return f"{meant}The options are: {', '.join(known)}"
 
 
 _TYPES = {
-    "functions": _functions,
-    "release": _release,
-    "text": _text,
-    "boolean": _boolean,
-    "integer": _integer,
-    "count": _count,
-    "positive": _positive,
-    "events": _events,
-    "socket": _socket,
-    "autorestart": _autorestart,
-    "exitcodes": _exitcodes,
-    "signal": _signal,
-    "octal": _octal,
-    "bytes": _bytes,
-    "environment": _environment,
+    "text": values.text,
+    "number": values.number,
+    "boolean": values.boolean,
+    "autorestart": values.autorestart,
+    "exitcodes": values.exit_codes,
+    "signal": values.signal_name,
+    "user": values.user,
+    "octal": values.octal,
+    "bytes": values.byte_size,
+    "environment": environment.literal,
+    "environment_expanded": environment.expanded,
+    "events": values.events,
+    "handler": values.handler,
+    "socket": values.socket,
+    "owner": values.owner,
+    "functions": values.functions,
+    "release": values.release,
+    "paths": values.paths,
+    "patterns": values.patterns,
 }

@@ -16,11 +16,15 @@ import re
 from typing import NamedTuple
 
 from ..failure import InvalidOption
-from .config_file import option_text
-from .options import DEFAULTS, KINDS, PARAMETERS, PROGRAM_NAME, byte_count
+from .config_file import environment_text, option_text
+from .options import DEFAULTS, KINDS, PARAMETERS, PROGRAM_NAME, SECRETS
+from .values import byte_count
 
 # What Supervisor accepts after a "%": "%%", or "%(name)" and a conversion.
-_EXPANSION = re.compile(r"%(?:%|\((\w+)\)([-+ #0]*\d*(?:\.\d+)?[diouxXeEfFgGrsa]))?")
+# Widths have two digits here: a larger one would fill the memory.
+_EXPANSION = re.compile(
+    r"%(?:%|\((\w+)\)([-+ #0]{0,5}[0-9]{0,2}(?:\.[0-9]{1,2})?[diouxXeEfFgGrsa]))?"
+)
 _PER_PROCESS = ("process_num", "program_name")
 _PER_SECTION = re.compile(r"%\((?:process_num|program_name|group_name|ENV_)")
 _KNOWN = ("here", "host_node_name", "program_name", "group_name", "process_num", "numprocs")
@@ -55,6 +59,10 @@ def sections(name, program, layout="processes", kind="program"):
     where = f"{PARAMETERS[kind]}.{name}"
     layout = layout if kind == "program" else "numprocs"
     program = {option: value for option, value in program.items() if option in KINDS}
+    for variable, value in program.get("environment_expanded", {}).items():
+        _check_expansions(
+            f"{where}.environment_expanded.{variable}", value, layout, shown="(not shown)"
+        )
     for option, value in program.items():
         if KINDS[option] == "text":
             _check_expansions(f"{where}.{option}", value, layout)
@@ -92,7 +100,7 @@ def _one_section_each(name, program, count, where):
                 "Use letters, digits, '_', '.', '-', %(program_name)s and %(process_num)02d",
             )
         options = {
-            option: _expand(value, name, number) if KINDS[option] == "text" else value
+            option: _expanded(option, value, name, number)
             for option, value in (program if number == first else others).items()
             if option not in ("numprocs", "numprocs_start", "process_name")
         }
@@ -117,12 +125,21 @@ def _check_distinct(where, pattern, names):
         )
 
 
+def _expanded(option, value, name, number):
+    if option == "environment_expanded":
+        return {variable: _expand(text, name, number) for variable, text in value.items()}
+    return _expand(value, name, number) if KINDS[option] == "text" else value
+
+
 def _texts(where, options):
-    return {
+    texts = {
         option: option_text(f"{where}.{option}", options[option])
         for option in KINDS
-        if option in options
+        if option in options and option not in SECRETS
     }
+    if any(option in options for option in SECRETS):
+        texts["environment"] = environment_text(where, options)
+    return {option: texts[option] for option in KINDS if option in texts}
 
 
 # Each process and channel rotates its log by itself, so lines are lost as soon as two of them
@@ -191,40 +208,41 @@ def _is_file(program, channel):
     return not _is_no_path(path) and not path.startswith("/dev/")
 
 
-def _check_expansions(option, value, layout):
+def _check_expansions(option, value, layout, shown=None):
+    """Refuse what Supervisor cannot expand in *value*; *shown* replaces it in errors."""
+
+    def refuse(problem, way_out):
+        raise InvalidOption(option, shown or value, problem, way_out)
+
+    # Supervisor replaces this one wherever it stands, before it reads "%%" as "%".
+    if "%%(here)s" in value:
+        refuse("holds %%(here)s, which Supervisor replaces even so", "Write the path itself")
     for match in _EXPANSION.finditer(value):
         if match.group() == "%%":
             continue
-        if match.group() == "%":
-            raise InvalidOption(
-                option,
-                value,
-                f"holds a '%' that Supervisor cannot expand, at {value[match.start() : match.start() + 12]!r}",
-                "Write a literal '%' as '%%'",
-            )
         expression = match.group(1)
-        if expression not in _KNOWN and not expression.startswith("ENV_"):
-            raise InvalidOption(
-                option,
-                value,
+        if match.group() == "%":
+            place = "" if shown else f", at {value[match.start() : match.start() + 12]!r}"
+            refuse(
+                f"holds a '%' that Supervisor cannot expand{place}",
+                "Write a literal '%' as '%%'; a width has two digits at most",
+            )
+        elif expression not in _KNOWN and not expression.startswith("ENV_"):
+            refuse(
                 f"holds the unknown expansion '{expression}'",
                 f"Use one of {', '.join(_KNOWN)}, or ENV_NAME",
+            )
+        elif expression == "numprocs" and layout == "processes":
+            refuse(
+                "uses %(numprocs), so scaling would change every process",
+                "Leave it out, or set layout: numprocs",
             )
         try:
             f"%{match.group(2)}" % (0 if expression in ("process_num", "numprocs") else "")
         except (TypeError, ValueError):
-            raise InvalidOption(
-                option,
-                value,
+            refuse(
                 f"expands {match.group()!r}, whose conversion does not fit",
                 "Use 'd' for numbers and 's' for everything else",
-            ) from None
-        if expression == "numprocs" and layout == "processes":
-            raise InvalidOption(
-                option,
-                value,
-                "uses %(numprocs), so scaling would change every process",
-                "Leave it out, or set layout: numprocs",
             )
 
 

@@ -5,9 +5,11 @@ from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.options import (
     KINDS,
     OPTIONS,
-    byte_count,
     typed_options,
     typed_program,
+)
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.values import (
+    byte_count,
 )
 
 # Every kind of option: what is accepted and what becomes of it.
@@ -54,32 +56,42 @@ REFUSED = [
     ("command", "/bin/x a ; b", "begins a comment", "Leave out the space"),
     ("command", "/bin/x '--color #fff'", "begins a comment", "script"),
     ("command", "/bin/x\t# y", "begins a comment", "script"),
-    ("command", ["/bin/x", "y"], "no text", "one quoted string"),
-    ("command", True, "no text", "one quoted string"),
+    ("command", ["/bin/x", "y"], "not text", "one quoted string"),
+    ("command", True, "not text", "one quoted string"),
     ("directory", "", "is empty", "leave it out"),
     ("user", "  ", "is empty", "leave it out"),
-    ("numprocs", "many", "no whole number", "digits only"),
-    ("numprocs", True, "no whole number", "digits only"),
-    ("numprocs", 1.5, "no whole number", "digits only"),
-    ("numprocs", -1, "below zero", "0 or more"),
-    ("stopwaitsecs", "1m", "no whole number", "without a unit"),
-    ("startsecs", "-1", "below zero", "0 or more"),
-    ("priority", "high", "no whole number", "digits only"),
+    ("numprocs", "many", "not a whole number", "digits only"),
+    ("numprocs", True, "not a whole number", "digits only"),
+    ("numprocs", 1.5, "not a whole number", "digits only"),
+    ("numprocs", -1, "below 0", "Use 0 to"),
+    ("stopwaitsecs", "1m", "not a whole number", "without a unit"),
+    ("startsecs", "-1", "below 0", "Use 0 to"),
+    ("priority", "high", "not a whole number", "digits only"),
     ("autostart", "sometimes", "neither true nor false", "true or false"),
     ("autostart", 2, "neither true nor false", "true or false"),
     ("autorestart", "always", "not one of Supervisor's three", "true, false or unexpected"),
-    ("exitcodes", "0,256", "above 255", "0 to 255"),
-    ("exitcodes", "zero", "no whole number", "digits only"),
-    ("exitcodes", [-1], "below zero", "0 or more"),
-    ("stopsignal", "TERMINATE", "no signal", "Use TERM"),
-    ("stopsignal", 99, "no signal", "Use TERM"),
-    ("stopsignal", "²", "no signal", "Use TERM"),
-    ("umask", 23, "no quoted octal mode", "umask: '027'"),
-    ("umask", "999", "no quoted octal mode", "Quote it"),
-    ("stdout_logfile_maxbytes", "10M", "no size", "KB, MB or GB"),
-    ("stdout_logfile_maxbytes", True, "no size", "KB, MB or GB"),
-    ("environment", {"A-B": "x"}, "no name of an environment variable", "letters, digits and '_'"),
-    ("environment", {"1A": "x"}, "no name of an environment variable", "letters, digits and '_'"),
+    ("exitcodes", "0,256", "above 255", "Use 0 to 255"),
+    ("exitcodes", "zero", "not a whole number", "digits only"),
+    ("exitcodes", [-1], "below 0", "Use 0 to"),
+    ("stopsignal", "TERMINATE", "not a signal", "Use TERM"),
+    ("stopsignal", 99, "not a signal", "Use TERM"),
+    ("stopsignal", "²", "not a signal", "Use TERM"),
+    ("umask", 23, "not a quoted octal mode", "umask: '027'"),
+    ("umask", "999", "not a quoted octal mode", "Quote it"),
+    ("stdout_logfile_maxbytes", "10M", "not a size", "KB, MB or GB"),
+    ("stdout_logfile_maxbytes", True, "not a size", "KB, MB or GB"),
+    (
+        "environment",
+        {"A-B": "x"},
+        "not a valid name of an environment variable",
+        "letters, digits and '_'",
+    ),
+    (
+        "environment",
+        {"1A": "x"},
+        "not a valid name of an environment variable",
+        "letters, digits and '_'",
+    ),
 ]
 
 
@@ -143,11 +155,15 @@ def test_options_of_the_other_kinds(kind, given, typed):
         (
             "eventlistener",
             {**LISTENER, "redirect_stderr": True},
-            ["event_listeners.x", "redirect_stderr", "no option"],
+            ["event_listeners.x", "redirect_stderr", "not an option"],
         ),
         ("fcgi-program", {"command": "/bin/x"}, ["fcgi_programs.x.socket", "unix:///run"]),
         ("fcgi-program", {**FCGI, "socket": "/run/x.sock"}, ["socket", "'/run/x.sock'", "tcp://"]),
-        ("fcgi-program", {**FCGI, "events": "TICK_5"}, ["fcgi_programs.x", "events", "no option"]),
+        (
+            "fcgi-program",
+            {**FCGI, "events": "TICK_5"},
+            ["fcgi_programs.x", "events", "not an option"],
+        ),
         ("program", {"command": "/bin/x", "socket": "tcp://h:1"}, ["programs.x", "socket"]),
     ],
 )
@@ -170,7 +186,9 @@ def test_bad_options_of_the_other_kinds(kind, given, words):
 def test_unknown_option_is_refused_with_a_hint(option, hint):
     with pytest.raises(InvalidOption) as caught:
         typed_program("mail", {"command": "/bin/true", option: "x"})
-    assert f"programs.mail: '{option}' is no option of a Supervisor program" in str(caught.value)
+    assert f"programs.mail: '{option}' is not an option of a Supervisor program" in str(
+        caught.value
+    )
     assert hint in str(caught.value)
 
 
@@ -206,7 +224,7 @@ def test_unusable_program_name(name):
     with pytest.raises(InvalidOption) as caught:
         typed_program(name, {"command": "/bin/true"})
     message = str(caught.value)
-    assert message.startswith(f"programs: {name!r} is no usable program name")
+    assert message.startswith(f"programs: {name!r} is not a usable program name")
     assert "Use letters, digits" in message
 
 
@@ -224,7 +242,7 @@ def test_a_program_without_a_command_is_refused(given):
 
 
 def test_a_program_with_nothing_below_it_is_refused():
-    with pytest.raises(InvalidOption, match=r"^programs\.mail: None is no mapping .*'command"):
+    with pytest.raises(InvalidOption, match=r"^programs\.mail: None is not a mapping .*'command"):
         typed_program("mail", None)
 
 
@@ -278,7 +296,7 @@ def test_defaults(defaults, own, expected):
 
 
 def test_a_bad_default_is_named_as_a_default():
-    with pytest.raises(InvalidOption, match=r"^defaults\.numprocs: 'x' is no whole number"):
+    with pytest.raises(InvalidOption, match=r"^defaults\.numprocs: 'x' is not a whole number"):
         typed_options("defaults", {"numprocs": "x"})
 
 

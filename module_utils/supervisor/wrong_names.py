@@ -1,0 +1,61 @@
+# Copyright: Gearvisor contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Names that other tools use for what Supervisor calls differently, or does not have."""
+
+from __future__ import annotations
+
+_NAMES = {
+    "numprocs": "count instances processes procs workers replicas scale concurrency number num quantity",
+    "command": "cmd exec execute run script cmdline command_line program exec_start entrypoint args argv",
+    "environment": "env envs environ vars variables env_vars environment_variables",
+    "directory": "cwd chdir dir workdir working_dir working_directory work_dir project_path",
+    "stdout_logfile": "log logs logfile log_file log_path stdout stdout_log stdout_file output out_file logs_path",
+    "stderr_logfile": "stderr stderr_log stderr_file error_log errlog error_file",
+    "stdout_logfile_maxbytes": "log_size log_maxbytes logfile_maxbytes max_log_size",
+    "stdout_logfile_backups": "log_backups logfile_backups backups rotate",
+    "redirect_stderr": "merge_logs combine_logs join_logs",
+    "user": "username run_as runas become_user owner uid",
+    "autorestart": "restart restart_policy always_restart auto_restart respawn keep_alive keepalive",
+    "autostart": "start enabled enable start_on_boot auto_start boot",
+    "startretries": "retries max_retries restart_retries max_restarts",
+    "startsecs": "start_secs start_seconds min_uptime restart_delay",
+    "stopwaitsecs": "stop_timeout timeout kill_timeout stop_wait grace_period timeout_stop_sec stop_wait_secs",
+    "stopsignal": "signal stop_signal kill_signal",
+    "stopasgroup": "stop_group stop_as_group",
+    "killasgroup": "kill_group kill_as_group treekill",
+    "umask": "mask mode",
+    "priority": "order weight",
+    "process_name": "proc_name process_title",
+    "functions": "function queues jobs",
+    "fingerprint": "code watch files",
+    "fingerprint_exclude": "exclude ignore ignore_watch",
+}
+# {other tool's name: the option}
+RIGHT_NAMES = {name: option for option, names in _NAMES.items() for name in names.split()}
+
+_GROUP = (
+    "Programs are not put into a [group:x]: a change of the group would restart all of them. What its name "
+    'was used for is in docs/recipes.md, "Groups"'
+)
+_LIMITS = "Supervisor has no such limit. Use the worker's own, such as --max-rss and --max-jobs"
+# {name: what to do instead}
+WITHOUT_EQUIVALENT = {
+    "group": _GROUP,
+    "groups": _GROUP,
+    "programs": _GROUP,
+    "state": "Take the program out of the list to remove it, with purge: true. See docs/operations.md",
+    "depends_on": "Supervisor starts programs in the order of their priority and waits for none of them. "
+    "Let the program try again until it can connect",
+    "requires": "Supervisor starts programs in the order of their priority and waits for none of them",
+    "memory_limit": _LIMITS,
+    "max_memory": _LIMITS,
+    "max_memory_restart": _LIMITS,
+    "cpu_limit": _LIMITS,
+    "nice": "Supervisor sets no priority of the scheduler. Begin the command with '/usr/bin/nice -n 10'",
+    "env_file": "Supervisor reads no file of variables. List them in environment, or let the program read it",
+    "environment_file": "Supervisor reads no file of variables. List them in environment, or let the "
+    "program read it",
+    "cron": 'Supervisor runs no schedule. See docs/recipes.md, "From a cron line to a job"',
+    "schedule": 'Supervisor runs no schedule. See docs/recipes.md, "From a cron line to a job"',
+}
