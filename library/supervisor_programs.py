@@ -47,7 +47,8 @@ options:
   event_listeners:
     description:
       - Event listeners, as a mapping or list like O(programs) - sections C([eventlistener:x]), with
-        C(events) as a list besides C(command). Each is one section in either O(layout), since every section gets every event.
+        C(events) as a list besides C(command). Each is one section in either O(layout), since every
+        section gets every event.
     type: raw
     default: {}
   fcgi_programs:

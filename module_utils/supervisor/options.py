@@ -308,11 +308,13 @@ def typed_options(where, given, kind="program"):
 
 def _hint(option, kind):
     known = (*OPTIONS[kind], *(OURS if kind == "program" else ()))
-    plain = str(option)[:100].lower().replace("-", "_")
-    if plain in WITHOUT_EQUIVALENT:
-        return WITHOUT_EQUIVALENT[plain]
-    close = RIGHT_NAMES.get(plain) or next(iter(difflib.get_close_matches(plain, known, n=1)), None)
+    plain = re.sub("[-_ ]", "", str(option)[:100].lower())
+    plain_names = {name.replace("_", ""): name for name in known}
+    near = difflib.get_close_matches(plain, plain_names, n=1)
+    close = RIGHT_NAMES.get(plain) or (plain_names[near[0]] if near else None)
     meant = f"Did you mean '{close}'? " if close in known else ""
+    if plain in WITHOUT_EQUIVALENT:
+        meant = WITHOUT_EQUIVALENT[plain] + ". "
     return f"{meant}The options are: {', '.join(known)}"
 
 

@@ -142,10 +142,12 @@ def autorestart(option, value):
 
 
 def exit_codes(option, value):
-    codes = _items(option, value, "exit codes")
-    return [
-        number(option, code, 0, 255, "the highest exit code") for code in codes if str(code).strip()
-    ]
+    codes = [code for code in _items(option, value, "exit codes") if str(code).strip()]
+    try:
+        return [number(option, code, 0, 255, "the highest exit code") for code in codes]
+    except InvalidOption as error:
+        problem = "holds a code above 255" if "above" in str(error) else "is not a whole number"
+        raise InvalidOption(option, short(value), problem, "Use a list of 0 to 255") from None
 
 
 def signal_name(option, value):

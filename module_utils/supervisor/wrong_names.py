@@ -16,14 +16,14 @@ _NAMES = {
     "stdout_logfile_backups": "log_backups logfile_backups backups rotate",
     "redirect_stderr": "merge_logs combine_logs join_logs",
     "user": "username run_as runas become_user owner uid",
-    "autorestart": "restart restart_policy always_restart auto_restart respawn keep_alive keepalive",
-    "autostart": "start enabled enable start_on_boot auto_start boot",
+    "autorestart": "restart restart_policy always_restart respawn keep_alive keepalive",
+    "autostart": "start enabled enable start_on_boot boot",
     "startretries": "retries max_retries restart_retries max_restarts",
-    "startsecs": "start_secs start_seconds min_uptime restart_delay",
-    "stopwaitsecs": "stop_timeout timeout kill_timeout stop_wait grace_period timeout_stop_sec stop_wait_secs",
-    "stopsignal": "signal stop_signal kill_signal",
-    "stopasgroup": "stop_group stop_as_group",
-    "killasgroup": "kill_group kill_as_group treekill",
+    "startsecs": "start_seconds min_uptime restart_delay",
+    "stopwaitsecs": "stop_timeout timeout kill_timeout stop_wait grace_period timeout_stop_sec",
+    "stopsignal": "signal kill_signal",
+    "stopasgroup": "stop_group",
+    "killasgroup": "kill_group treekill",
     "umask": "mask mode",
     "priority": "order weight",
     "process_name": "proc_name process_title",
@@ -31,16 +31,17 @@ _NAMES = {
     "fingerprint": "code watch files",
     "fingerprint_exclude": "exclude ignore ignore_watch",
 }
-# {other tool's name: the option}
-RIGHT_NAMES = {name: option for option, names in _NAMES.items() for name in names.split()}
+# {other tool's name, without "_": the option}
+RIGHT_NAMES = {
+    name.replace("_", ""): option for option, names in _NAMES.items() for name in names.split()
+}
 
 _GROUP = (
     "Programs are not put into a [group:x]: a change of the group would restart all of them. What its name "
     'was used for is in docs/recipes.md, "Groups"'
 )
 _LIMITS = "Supervisor has no such limit. Use the worker's own, such as --max-rss and --max-jobs"
-# {name: what to do instead}
-WITHOUT_EQUIVALENT = {
+_INSTEAD = {
     "group": _GROUP,
     "groups": _GROUP,
     "programs": _GROUP,
@@ -59,3 +60,5 @@ WITHOUT_EQUIVALENT = {
     "cron": 'Supervisor runs no schedule. See docs/recipes.md, "From a cron line to a job"',
     "schedule": 'Supervisor runs no schedule. See docs/recipes.md, "From a cron line to a job"',
 }
+# {other tool's name, without "_": what to do instead}
+WITHOUT_EQUIVALENT = {name.replace("_", ""): text for name, text in _INSTEAD.items()}

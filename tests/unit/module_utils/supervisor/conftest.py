@@ -272,3 +272,35 @@ def dry_run(supervisord_path, tmp_path):
         return json.loads(out)
 
     return ask
+
+
+# Run by the interpreter of each supervisord, since what its own parser makes of a text is what counts.
+READER = """
+import io, json, sys, warnings
+warnings.simplefilter("ignore")
+from supervisor import datatypes, options
+parser = options.UnhosedConfigParser()
+parser.read_file(io.StringIO(json.load(sys.stdin)))
+parser.expand_here("/etc/supervisor")
+json.dump({
+    section: datatypes.dict_of_key_value_pairs(
+        options.expand(parser.get(section, "environment"), {}, "environment")
+    )
+    for section in parser.sections()
+}, sys.stdout)
+"""
+
+
+@pytest.fixture
+def read_by_supervisor(supervisord_path):
+    """Return a function: text -> {section: environment}, as that supervisord gets it."""
+    first_line = pathlib.Path(supervisord_path).read_text().split("\n")[0]
+
+    def read(content):
+        argv = [*first_line[2:].split(), "-c", READER]
+        done = subprocess.run(
+            argv, input=json.dumps(content), capture_output=True, text=True, check=True
+        )
+        return json.loads(done.stdout)
+
+    return read

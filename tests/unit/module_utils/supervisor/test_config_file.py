@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-import json
-import pathlib
 import random
-import subprocess
 
 import pytest
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import InvalidOption
@@ -26,38 +23,6 @@ HOSTILE = list("ab1 \t\"'\\%;#=,:$`?!&|(){}[]<>*~@^-+./") + [
     ")s",
     "%(here)s",
 ]
-
-
-# Run by the interpreter of each supervisord, since what its own parser makes of a text is what counts.
-READER = """
-import io, json, sys, warnings
-warnings.simplefilter("ignore")
-from supervisor import datatypes, options
-parser = options.UnhosedConfigParser()
-parser.read_file(io.StringIO(json.load(sys.stdin)))
-parser.expand_here("/etc/supervisor")
-json.dump({
-    section: datatypes.dict_of_key_value_pairs(
-        options.expand(parser.get(section, "environment"), {}, "environment")
-    )
-    for section in parser.sections()
-}, sys.stdout)
-"""
-
-
-@pytest.fixture
-def read_by_supervisor(supervisord_path):
-    """Return a function: text -> {section: environment}, as that supervisord gets it."""
-    first_line = pathlib.Path(supervisord_path).read_text().split("\n")[0]
-
-    def read(content):
-        argv = [*first_line[2:].split(), "-c", READER]
-        done = subprocess.run(
-            argv, input=json.dumps(content), capture_output=True, text=True, check=True
-        )
-        return json.loads(done.stdout)
-
-    return read
 
 
 @pytest.mark.supervisords("all")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import platform
 import pwd
 import shutil
 import stat
@@ -436,6 +437,7 @@ CHANGES = {
     "directory": "/",
     "umask": "077",
     "environment": {"A": "1"},
+    "environment_expanded": {"B": "%(ENV_FROM_SUPERVISORD)s"},
     "redirect_stderr": True,
     "stdout_logfile": "%(here)s/out.log",
     "stdout_logfile_maxbytes": "1MB",
@@ -953,3 +955,35 @@ def test_a_created_user_goes_when_the_programs_do_not_start(daemon, new_user):
         daemon.converge({"bad": {**BROKEN, "user": new_user}}, create_users=(new_user,))
     with pytest.raises(KeyError):
         pwd.getpwnam(new_user)
+
+
+@pytest.mark.parametrize("layout", ["processes", "numprocs"])
+def test_expanded_environment_is_what_supervisors_manual_says(daemon, layout):
+    variables = {
+        "PATH": "/venv/bin:%(ENV_PATH)s",
+        "NUMBER": "%(process_num)02d",
+        "HOST": "%(host_node_name)s",
+        "PROGRAM": "%(program_name)s",
+        "FORMAT": "%%(message)s",
+    }
+    program = {
+        "command": "/bin/sleep 60",
+        "numprocs": 2,
+        "environment": {"DATE": "+%Y", "LIST": ["it's", 1]},
+        "environment_expanded": variables,
+    }
+    daemon.converge([{"name": "mail", **program}], layout=layout)
+    seen = {}
+    for name, pid in daemon.pids().items():
+        pairs = pathlib.Path(f"/proc/{pid}/environ").read_text().split("\0")
+        seen[name[-2:]] = dict(pair.partition("=")[::2] for pair in pairs)
+    for number, environment in seen.items():
+        assert environment["PATH"] == "/venv/bin:" + daemon.environment["PATH"]
+        assert environment["NUMBER"] == number
+        assert environment["HOST"] == platform.node()
+        assert environment["PROGRAM"] == "mail"
+        assert environment["FORMAT"] == "%(message)s"
+        assert environment["DATE"] == "+%Y"
+        assert json.loads(environment["LIST"]) == ["it's", 1]
+    assert set(seen) == {"00", "01"}
+    assert not daemon.converge({"mail": program}, layout=layout)["changed"]

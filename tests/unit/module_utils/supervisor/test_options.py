@@ -3,13 +3,21 @@ from __future__ import annotations
 import pytest
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import InvalidOption
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.options import (
+    BOUNDS,
     KINDS,
     OPTIONS,
+    OURS,
+    SECRETS,
     typed_options,
     typed_program,
+    typed_programs,
 )
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.values import (
     byte_count,
+)
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.wrong_names import (
+    RIGHT_NAMES,
+    WITHOUT_EQUIVALENT,
 )
 
 # Every kind of option: what is accepted and what becomes of it.
@@ -46,10 +54,13 @@ ACCEPTED = [
         {"B": True, "A": 1, "C": None, "D": "x"},
         {"A": "1", "B": "true", "C": "", "D": "x"},
     ),
+    ("environment_expanded", {"A": "%(here)s"}, {"A": "%(here)s"}),
 ]
 
 # What is refused, and a part of the problem and of the way out that the user reads.
 REFUSED = [
+    ("user", "a b", "not a user's name", "/etc/passwd"),
+    ("environment_expanded", {"A-B": "x"}, "not a valid name of an environment variable", "digits"),
     ("command", "/bin/x\n[program:other]", "line break", "on one line"),
     ("command", "/bin/x\r", "line break", "on one line"),
     ("command", "/bin/x \0", "line break", "on one line"),
@@ -70,9 +81,9 @@ REFUSED = [
     ("autostart", "sometimes", "neither true nor false", "true or false"),
     ("autostart", 2, "neither true nor false", "true or false"),
     ("autorestart", "always", "not one of Supervisor's three", "true, false or unexpected"),
-    ("exitcodes", "0,256", "above 255", "Use 0 to 255"),
-    ("exitcodes", "zero", "not a whole number", "digits only"),
-    ("exitcodes", [-1], "below 0", "Use 0 to"),
+    ("exitcodes", "0,256", "above 255", "0 to 255"),
+    ("exitcodes", "zero", "not a whole number", "0 to 255"),
+    ("exitcodes", [-1], "not a whole number", "0 to 255"),
     ("stopsignal", "TERMINATE", "not a signal", "Use TERM"),
     ("stopsignal", 99, "not a signal", "Use TERM"),
     ("stopsignal", "²", "not a signal", "Use TERM"),
@@ -151,7 +162,7 @@ def test_options_of_the_other_kinds(kind, given, typed):
     [
         ("eventlistener", {"command": "/bin/x"}, ["event_listeners.x.events", "List"]),
         ("eventlistener", {**LISTENER, "events": "tick 5"}, ["events", "'tick 5'", "TICK_60"]),
-        ("eventlistener", {**LISTENER, "buffer_size": 0}, ["buffer_size", "0", "1 or more"]),
+        ("eventlistener", {**LISTENER, "buffer_size": 0}, ["buffer_size", "0", "Use 1 to"]),
         (
             "eventlistener",
             {**LISTENER, "redirect_stderr": True},
@@ -348,3 +359,177 @@ def test_keys_that_are_not_supervisors_are_checked(option, value, problem):
 def test_they_belong_to_programs_only():
     with pytest.raises(InvalidOption, match="'functions'"):
         typed_program("mail", {"command": "/bin/true", "functions": "a"}, kind="fcgi-program")
+
+
+@pytest.mark.parametrize("option", sorted(BOUNDS))
+def test_every_number_has_a_bound(option):
+    kind = next(kind for kind in OPTIONS if option in OPTIONS[kind])
+    lowest, highest, why = BOUNDS[option]
+    for value in (highest + 1, str(highest + 1), 2**63, "9" * 400):
+        with pytest.raises(InvalidOption) as caught:
+            typed_options("programs.x", {option: value}, kind)
+        assert f"programs.x.{option}: " in str(caught.value)
+    assert why in str(caught.value) or "is not a" in str(caught.value)
+    assert typed_options("programs.x", {option: highest}, kind)
+    if lowest:
+        with pytest.raises(InvalidOption, match="is below"):
+            typed_options("programs.x", {option: lowest - 1}, kind)
+
+
+def test_numbers_and_sizes_without_a_bound_do_not_exist():
+    assert set(BOUNDS) == {option for option, kind in KINDS.items() if kind in ("number", "bytes")}
+
+
+@pytest.mark.parametrize("option", [o for o, kind in KINDS.items() if kind not in SECRETS])
+@pytest.mark.parametrize("bad", ["/a\0b", "/a\x1bb", "/a\ud800b", "/" + "a" * 200_000])
+def test_no_text_holds_what_a_file_or_a_program_cannot_take(option, bad):
+    kind = next(kind for kind in OPTIONS if option in OPTIONS[kind])
+    with pytest.raises(InvalidOption, match=rf"^programs\.x\.{option}: ") as caught:
+        typed_options("programs.x", {option: bad}, kind)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    "number", [float("nan"), float("inf"), 1.5, "1e3", "٣", "²", [], {}, "0x1"]
+)
+def test_what_only_looks_like_a_number(number):
+    with pytest.raises(InvalidOption, match=r"^programs\.x\.numprocs: "):
+        typed_options("programs.x", {"numprocs": number})
+
+
+@pytest.mark.parametrize(
+    ("value", "typed"),
+    [(12.0, 12), ("12.0", 12), (" 3 ", 3)],
+    ids=["as Jinja divides", "as text", "blanks"],
+)
+def test_whole_numbers_in_other_forms(value, typed):
+    assert typed_options("p", {"numprocs": value}) == {"numprocs": typed}
+
+
+# As Supervisor 4.2.5 and 4.3.0 read them (datatypes.boolean), and as Ansible does.
+@pytest.mark.parametrize("word", [1, "1", "on", "ON", "yes", "True", "y", "t", 1.0, " true "])
+def test_words_for_true(word):
+    assert typed_options("p", {"stdout_events_enabled": word}) == {"stdout_events_enabled": True}
+
+
+@pytest.mark.parametrize("word", [0, "0", "off", "No", "FALSE", "n", "f", 0.0])
+def test_words_for_false(word):
+    assert typed_options("p", {"autorestart": word}) == {"autorestart": False}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("count", "numprocs"),
+        ("instances", "numprocs"),
+        ("cmd", "command"),
+        ("env", "environment"),
+        ("cwd", "directory"),
+        ("working-directory", "directory"),
+        ("WorkingDir", "directory"),
+        ("logfile", "stdout_logfile"),
+        ("username", "user"),
+        ("restart", "autorestart"),
+        ("timeout", "stopwaitsecs"),
+    ],
+)
+def test_names_of_other_tools(wrong, right):
+    with pytest.raises(InvalidOption, match=f"Did you mean '{right}'"):
+        typed_options("programs.x", {wrong: "x"})
+
+
+@pytest.mark.parametrize("name", ["group", "state", "depends_on", "memory_limit", "cron"])
+def test_what_supervisor_does_not_have_is_explained(name):
+    with pytest.raises(InvalidOption) as caught:
+        typed_options("programs.x", {name: "x"})
+    assert WITHOUT_EQUIVALENT[name.replace("_", "")] in str(caught.value)
+
+
+def test_the_right_names_exist():
+    known = {*KINDS, *OURS}
+    assert set(RIGHT_NAMES.values()) <= known
+    assert not {name.replace("_", "") for name in known} & {*RIGHT_NAMES, *WITHOUT_EQUIVALENT}
+
+
+MAIL = {"command": "/bin/true", "numprocs": 2}
+OF_ALL_KINDS = {"event_listeners": {}, "fcgi_programs": {}}
+
+
+@pytest.mark.parametrize(
+    "programs",
+    [
+        {"mail": MAIL},
+        [{"name": "mail", **MAIL}],
+        '{"mail": {"command": "/bin/true", "numprocs": 2}}',
+        '[{"name": "mail", "command": "/bin/true", "numprocs": 2}]',
+    ],
+    ids=["mapping", "list", "mapping as JSON", "list as JSON"],
+)
+def test_programs_come_as_a_mapping_or_as_a_list(programs):
+    typed = typed_programs({"programs": programs, **OF_ALL_KINDS})
+    assert typed == {"mail": ("program", MAIL)}
+
+
+@pytest.mark.parametrize(
+    ("programs", "words"),
+    [
+        ("mail=hunter2", ["neither a mapping", "- name:"]),
+        (7, ["neither a mapping"]),
+        ([MAIL], ["number 1 of the list", "has no name"]),
+        (["hunter2"], ["has no name"]),
+        ([{"name": "a", **MAIL}, {"name": "a", **MAIL}], ["two programs of the list"]),
+        ({"mail": [MAIL]}, ["programs.mail", "not a mapping of options"]),
+        ({f"p{n}": {**MAIL, "numprocs": 2000} for n in range(3)}, ["6000 is the sum", "5000"]),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_programs_of_another_shape_are_explained(programs, words):
+    with pytest.raises(InvalidOption) as caught:
+        typed_programs({"programs": programs, **OF_ALL_KINDS})
+    assert "hunter2" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_of_one_variable_the_programs_own_counts():
+    defaults = typed_options(
+        "defaults", {"environment": {"A": "1", "B": "1"}, "environment_expanded": {"C": "%%"}}
+    )
+    own = {"environment": {"C": "2"}, "environment_expanded": {"A": "%(here)s"}}
+    program = typed_program("x", {"command": "/bin/true", **own}, defaults)
+    assert program["environment"] == {"B": "1", "C": "2"}
+    assert program["environment_expanded"] == {"A": "%(here)s"}
+    with pytest.raises(InvalidOption, match=r"environment_expanded: 'A' is in environment, too"):
+        typed_program(
+            "x",
+            {"command": "/x", "environment": {"A": "1"}, "environment_expanded": {"A": "1"}},
+        )
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "typed"),
+    [
+        ("fingerprint", "/srv/app", ["/srv/app"]),
+        ("fingerprint", ["/srv/app", "/srv/b"], ["/srv/app", "/srv/b"]),
+        ("fingerprint_exclude", ["*.log", "storage/*"], ["*.log", "storage/*"]),
+        ("fingerprint_exclude", "*.log", ["*.log"]),
+    ],
+)
+def test_fingerprint_of_a_program(option, value, typed):
+    assert typed_options("p", {option: value}) == {option: typed}
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "problem"),
+    [
+        ("fingerprint", "srv", "not an absolute path"),
+        ("fingerprint", ["/a\0"], "control character|line break"),
+        ("fingerprint", ["/a"] * 1001, "longer than 1000"),
+        ("fingerprint_exclude", [""], "empty pattern"),
+        ("functions", ["x" * 513], "characters long"),
+        ("release", {**RELEASE, "target": "/srv/%(x)s"}, "plain absolute path"),
+    ],
+)
+def test_bad_keys_of_ours(option, value, problem):
+    with pytest.raises(InvalidOption, match=problem):
+        typed_options("p", {option: value})

@@ -336,3 +336,35 @@ def test_the_articles_block_simply_works():
         "stdout_logfile": "/var/log/myprocess_11.log",
         "stdout_logfile_maxbytes": "1MB",
     }
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("+%Y", "cannot expand"),
+        ("%(nothing)s", "unknown expansion 'nothing'"),
+        ("%(numprocs)d", "scaling would change every process"),
+        ("%%(here)s", "which Supervisor replaces even so"),
+        ("%(process_num)999999999d", "a width has two digits at most"),
+        ("%(ENV_X).999999999s", "a width has two digits at most"),
+    ],
+)
+def test_bad_expansions_in_the_environment(value, problem):
+    with pytest.raises(InvalidOption) as caught:
+        sections_of(environment_expanded={"A": value + " hunter2"})
+    message = str(caught.value)
+    assert message.startswith("programs.mail.environment_expanded.A: '(not shown)' ")
+    assert problem in message
+    assert "hunter2" not in message
+
+
+def test_both_environments_become_one():
+    first, second = sections_of(
+        numprocs=2,
+        environment={"B": "50%", "D": "x"},
+        environment_expanded={"A": "%(process_num)02d", "C": "%(ENV_PATH)s:50%%"},
+    )
+    rest = 'B="50%%",C="%(ENV_PATH)s:50%%",D="x"'
+    assert first.options["environment"] == f'A="00",{rest}'
+    assert second.options["environment"] == f'A="01",{rest}'
+    assert "environment_expanded" not in first.options
