@@ -23,8 +23,9 @@ requirements:
 options:
   programs:
     description:
-      - The programs, as a mapping by name or as a list of mappings with a C(name). Each has
-        Supervisor's own option names (section C([program:x]) of its manual) and values.
+      - The programs by name. Each is a mapping of Supervisor's own option names (section
+        C([program:x]) of its manual) to values. A list of such mappings, each with a C(name) as in
+        C(gearman_worker_programs), is accepted as well.
         O(programs) may be empty.
       - C(command) is required. It is run without a shell.
       - C(environment) is a mapping of names to literal values; quoting and percent signs are taken
@@ -42,20 +43,20 @@ options:
       - Log files that two processes or channels would rotate together, which loses lines, are
         separated - one file for stdout and stderr becomes C(redirect_stderr), and with several
         processes the number of every process but the first goes before the suffix.
-    type: raw
+    type: dict
     default: {}
   event_listeners:
     description:
-      - Event listeners, as a mapping or list like O(programs) - sections C([eventlistener:x]), with
+      - Event listeners, as O(programs) - sections C([eventlistener:x]), with
         C(events) as a list besides C(command). Each is one section in either O(layout), since every
         section gets every event.
-    type: raw
+    type: dict
     default: {}
   fcgi_programs:
     description:
-      - FastCGI programs, as a mapping or list like O(programs) - sections C([fcgi-program:x]), with
+      - FastCGI programs, as O(programs) - sections C([fcgi-program:x]), with
         C(socket) besides C(command). Each is one section in either O(layout), since its processes share the socket.
-    type: raw
+    type: dict
     default: {}
   defaults:
     description:
@@ -218,12 +219,12 @@ import re
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.failure import GearvisorError, InvalidOption
-from ..module_utils.supervisor import fleet, options
+from ..module_utils.supervisor import fleet, options, values
 
 ARGUMENTS = {
-    "programs": {"type": "raw", "default": {}},
-    "event_listeners": {"type": "raw", "default": {}},
-    "fcgi_programs": {"type": "raw", "default": {}},
+    "programs": {"type": "dict", "default": {}},
+    "event_listeners": {"type": "dict", "default": {}},
+    "fcgi_programs": {"type": "dict", "default": {}},
     "defaults": {"type": "dict", "default": {}},
     "fleet": {"type": "str", "default": "default"},
     "layout": {"type": "str", "choices": ["processes", "numprocs"], "default": "processes"},
@@ -244,12 +245,9 @@ def without_secrets(params):
     """Return the parameters as they may be shown: environment values are masked."""
     shown = {**params, "defaults": _without_secrets(params["defaults"])}
     for parameter in options.PARAMETERS.values():
-        given = params[parameter]
-        if isinstance(given, dict):
-            shown[parameter] = {name: _without_secrets(program) for name, program in given.items()}
-        else:
-            programs = given if isinstance(given, list) else [given]
-            shown[parameter] = [_without_secrets(program) for program in programs]
+        shown[parameter] = {
+            name: _without_secrets(given) for name, given in params[parameter].items()
+        }
     return shown
 
 
@@ -257,7 +255,7 @@ def _without_secrets(given):
     """Hide environments, and what is no option, since it may be a misspelled environment."""
     if not isinstance(given, dict):
         return "(not shown)"
-    public = {"name", *options.KINDS, *options.OURS} - {*options.SECRETS}
+    public = {*options.KINDS, *options.OURS} - {*options.SECRETS}
     return {name: value if name in public else "(not shown)" for name, value in given.items()}
 
 
@@ -266,10 +264,17 @@ def request_from(params):
     for option in ("batch", "max_unavailable", "wait_timeout"):
         if params[option] is not None and params[option] < 1:
             raise InvalidOption(option, params[option], "is below 1", "Use 1 or more")
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", params["fleet"]):
+    values.number("wait_timeout", params["wait_timeout"], 1, 86_400, "a day")
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", params["fleet"]):
         raise InvalidOption(
-            "fleet", params["fleet"], "is no usable name", "Use letters, digits, '_' and '-'"
+            "fleet",
+            values.short(params["fleet"]),
+            "is not a usable name",
+            "Use letters, digits, '_' and '-', at most 100",
         )
+    values.paths("fingerprint", params["fingerprint"])
+    for user in params["create_users"]:
+        values.user("create_users", user)
     return fleet.Request(
         **{
             **params,
@@ -280,11 +285,24 @@ def request_from(params):
 
 
 class _Module(AnsibleModule):
+    """Takes programs as a list, too, and fails without secrets, also when Ansible refuses a type."""
+
+    _refusal = None
+
+    def _load_params(self):
+        super()._load_params()
+        for parameter in options.PARAMETERS.values():
+            given = self.params.get(parameter)
+            if given is not None:
+                try:
+                    self.params[parameter] = options.by_name(parameter, given)
+                except InvalidOption as error:
+                    self._refusal = str(error)
+
     def fail_json(self, msg, **result):
-        """Fail without secrets, also when Ansible itself refuses an argument's type."""
         shown = {name: self.params[name] for name in self.params if name not in _HOLD_SECRETS}
         result.setdefault("invocation", {"module_args": shown})
-        super().fail_json(msg, **result)
+        super().fail_json(self._refusal or msg, **result)
 
 
 def main():

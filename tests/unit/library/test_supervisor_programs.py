@@ -51,6 +51,8 @@ def test_what_is_not_asked_for_is_the_same_in_both_places():
         ("fleet", "../a", "Use letters, digits"),
         ("fleet", "a\n", "Use letters, digits"),
         ("fleet", "a\u00a0b", "Use letters, digits"),
+        ("fleet", "a" * 101, "Use letters, digits"),
+        ("wait_timeout", 2**31, "Use 1 to 86400"),
     ],
 )
 def test_senseless_values_are_refused(option, value, way_out):
@@ -157,6 +159,41 @@ def test_failure_is_told_without_secrets(nowhere, capsys, arguments, told):
     assert told in result["msg"]
     assert SECRET not in printed
     assert list(nowhere.iterdir()) == []
+
+
+@pytest.mark.parametrize("parameter", ["programs", "event_listeners", "fcgi_programs"])
+def test_a_list_of_programs_is_a_mapping_by_name(nowhere, capsys, parameter):
+    options = {"programs": {}, "event_listeners": {"events": ["TICK_5"]}}.get(
+        parameter, {"socket": "unix:///run/x.sock"}
+    )
+    given = [{"name": "mail", "command": "/bin/true", **options}]
+    code, result, _printed = run_main(capsys, **{parameter: given}, _ansible_check_mode=True)
+    assert (code, result["changed"]) == (0, True)
+    assert list(result["invocation"]["module_args"][parameter]) == ["mail"]
+
+
+@pytest.mark.parametrize(
+    ("programs", "told"),
+    [
+        ([MAIL], "has no name"),
+        ([{"name": "a", **MAIL}] * 2, "two programs of the list"),
+        (f"mail {SECRET}", "neither a mapping"),
+        (7, "neither a mapping"),
+    ],
+    ids=str,
+)
+def test_programs_of_another_shape(nowhere, capsys, programs, told):
+    code, result, printed = run_main(capsys, programs=programs)
+    assert code == 1
+    assert result["msg"].startswith("programs: ")
+    assert told in result["msg"]
+    assert SECRET not in printed
+
+
+@pytest.mark.parametrize("user", ["a b", "a\0b", "\ud800", "x" * 300, "-x"])
+def test_users_that_cannot_be_created(user):
+    with pytest.raises(InvalidOption, match="create_users: "):
+        supervisor_programs.request_from(params(create_users=[user]))
 
 
 def test_details_of_a_failed_start_are_return_values(nowhere, capsys, monkeypatch):
