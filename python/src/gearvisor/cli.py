@@ -48,6 +48,9 @@ COMMANDS = {
     "submit": "submit a job and print its result",
     "status": "print the jobs and workers of each function",
     "drain": "wait until no job is waiting or running",
+    "failed": "list, show, retry and drop the jobs that failed on this host",
+    "pause": "let the workers of this host take no more jobs of a function",
+    "resume": "let the workers of this host take jobs of a paused function again",
 }
 
 EPILOG = """\
