@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "submit": "submit a job and print its result",
     "status": "print the jobs and workers of each function",
+    "top": "show what goes on, why it is slow, and what each worker of this host does",
     "drain": "wait until no job is waiting or running",
     "failed": "list, show, retry and drop the jobs that failed on this host",
     "pause": "let the workers of this host take no more jobs of a function",

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ from .command_line import (
     table,
 )
 from .errors import ServerUnavailable
+from .observe import observe
+from .screen import document, screen
 
 if TYPE_CHECKING:
     import ssl
@@ -32,6 +35,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     add_server_options(parser)
     parser.add_argument("--json", action="store_true", help="print a JSON object")
+    parser.add_argument(
+        "--workers",
+        action="store_true",
+        help="also why it is slow, and what each worker of this host does",
+    )
     parser.add_argument("--watch", type=seconds, metavar="S", help="print again each S seconds")
     parser.add_argument(
         "--timeout", type=seconds, default=5.0, metavar="S", help="seconds a server (default 5)"
@@ -69,15 +77,22 @@ def _once(
                 )
         except ServerUnavailable as error:
             failures.append(error)
+    view = observe(addresses, arguments.timeout, context) if arguments.workers else None
     if arguments.json:
-        print_json({"servers": documents})
+        host = {} if view is None else {"host": document(view)}
+        print_json({"servers": documents, **host})
+    elif view is not None:
+        host_name = os.uname().nodename
+        colours = sys.stdout.isatty()
+        lines = screen(view, None, 200, 100_000, colours, host_name)
+        sys.stdout.write("\n".join(lines) + "\n")
     elif documents:
         if arguments.watch is not None and sys.stdout.isatty():
             sys.stdout.write("\033[H\033[2J")  # cursor home, clear
         rows: list[tuple[str, ...]] = [("SERVER", "FUNCTION", "QUEUED", "RUNNING", "WORKERS")]
-        for document in documents:
-            for name, counts in sorted(document["functions"].items()):
-                rows.append((document["server"], name, *map(str, counts.values())))
+        for each in documents:
+            for name, counts in sorted(each["functions"].items()):
+                rows.append((each["server"], name, *map(str, counts.values())))
         sys.stdout.write(table(rows))
     sys.stdout.flush()
     if not failures:

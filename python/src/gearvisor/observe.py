@@ -1,0 +1,184 @@
+# Copyright: Gearvisor contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What can be seen of a host and its job servers at one moment: gathered here, judged elsewhere.
+
+Each source is bounded in time. A job server that hangs costs only its own answer: each is asked in
+a thread of its own, and the last one is not waited for longer than the time limit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from . import failed, failed_jobs, pause, regular_file, status_file, unique_ids
+from .admin import Admin
+from .admin_replies import FunctionStatus
+from .errors import GearmanError
+
+if TYPE_CHECKING:
+    import ssl
+
+PROCESSES = "/run/gearvisor/processes.json"  # written by our event listener of supervisord
+MAX_PROCESSES = 8 * 2**20  # bytes of that file
+FEW_JOBS = 5_000  # up to so many, a job server is asked for their unique ids
+
+
+class Server(NamedTuple):
+    """A job server's answer. error: why it is not up; oldest: age of its oldest job in seconds.
+
+    oldest is None when there is no job, or none that shows its age, or there are many.
+    """
+
+    address: str
+    up: bool
+    seconds: float
+    error: str = ""
+    version: str = ""
+    functions: Mapping[str, FunctionStatus] = {}
+    oldest: float | None = None
+
+
+class Process(NamedTuple):
+    """A process of supervisord. state: as Supervisor names it; since: when it began to run.
+
+    failures: times of unexpected ends in the last ten minutes.
+    """
+
+    program: str
+    name: str
+    state: str
+    since: float
+    failures: tuple[float, ...] = ()
+
+
+class Worker(NamedTuple):
+    """A worker process of this host: its status file's content, and whether it still runs."""
+
+    user: str
+    name: str
+    alive: bool
+    facts: Mapping[str, Any]
+
+
+class View(NamedTuple):
+    """All of it. paused: since when, by function; failed: entries and bytes of the store."""
+
+    now: float
+    servers: Sequence[Server] = ()
+    workers: Sequence[Worker] = ()
+    processes: Sequence[Process] | None = None
+    paused: Mapping[str, float] = {}
+    failed: tuple[int, int] = (0, 0)
+
+
+class Places(NamedTuple):
+    """Where a host's facts are."""
+
+    status: str = status_file.DIRECTORY
+    processes: str = PROCESSES
+    paused: str = pause.DIRECTORY
+    failed: str = failed.DIRECTORY
+
+
+def observe(
+    addresses: Sequence[str],
+    timeout: float,
+    context: ssl.SSLContext | None = None,
+    places: Places | None = None,
+) -> View:
+    """Return what can be seen now. timeout: seconds for all job servers together."""
+    places = places or Places()
+    servers = ask_all(addresses, timeout, context)
+    try:
+        paused = pause.paused(places.paused)
+    except GearmanError:
+        paused = {}
+    return View(
+        time.time(),
+        servers,
+        workers(places.status),
+        processes(places.processes),
+        paused,
+        failed_jobs.store_size(places.failed),
+    )
+
+
+def ask_all(
+    addresses: Iterable[str], timeout: float, context: ssl.SSLContext | None = None
+) -> list[Server]:
+    """Ask job servers at the same time; return their answers in the order given."""
+    deadline = time.monotonic() + timeout
+    answers: dict[str, Server] = {}
+
+    def ask(address: str) -> None:
+        answers[address] = ask_one(address, timeout, context)
+
+    threads = {
+        address: threading.Thread(target=ask, args=(address,), daemon=True)
+        for address in dict.fromkeys(addresses)
+    }
+    for thread in threads.values():
+        thread.start()
+    for thread in threads.values():
+        thread.join(max(0.0, deadline - time.monotonic()))
+    late = f"no answer in {timeout:g} s"
+    return [answers.get(address) or Server(address, False, timeout, late) for address in threads]
+
+
+def ask_one(address: str, timeout: float, context: ssl.SSLContext | None = None) -> Server:
+    """Ask one job server. timeout: seconds for each of its answers."""
+    started = time.monotonic()
+    try:
+        with Admin(address, timeout, context) as admin:
+            version = admin.version()
+            functions = admin.status()
+            jobs = sum(each.queued + each.running for each in functions.values())
+            oldest = _oldest(admin.unique_ids()) if 0 < jobs <= FEW_JOBS else None
+    except (GearmanError, ValueError) as error:
+        reason = getattr(error, "reason", None) or str(error)
+        return Server(address, False, time.monotonic() - started, reason)
+    return Server(address, True, time.monotonic() - started, "", version, functions, oldest)
+
+
+def _oldest(uniques: Iterable[str]) -> float | None:
+    now = time.time()
+    made = [at for at in (unique_ids.made_at(unique, now) for unique in uniques) if at is not None]
+    return now - min(made) if made else None
+
+
+def workers(directory: str = status_file.DIRECTORY) -> list[Worker]:
+    """Return the workers of this host that write status files which we may read."""
+    found = []
+    for path in status_file.paths(directory):
+        try:
+            facts = status_file.read(path)
+        except GearmanError:
+            continue
+        user = os.path.basename(os.path.dirname(path))
+        name = facts["process"] or os.path.basename(path)[: -len(".json")]
+        found.append(Worker(user, name, status_file.is_alive(facts), facts))
+    return found
+
+
+def processes(path: str = PROCESSES) -> list[Process] | None:
+    """Return supervisord's processes as our event listener saw them, or None without it."""
+    try:
+        document = json.loads(regular_file.read(path, MAX_PROCESSES))
+        return [
+            Process(
+                str(each["program"]),
+                str(each["name"]),
+                str(each["state"]),
+                float(each["since"]),
+                tuple(map(float, each["failures"])),
+            )
+            for each in document["processes"]
+        ]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
