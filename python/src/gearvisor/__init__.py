@@ -10,4 +10,4 @@ process loads only its part.
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -20,6 +20,7 @@ import pytest
 from gearvisor import __version__, _build
 
 PROJECT = Path(__file__).parents[3] / "python"
+DOCUMENTS = {name: (PROJECT / name).read_bytes() for name in ("LICENSE", "README.md")}
 SOURCES = {path.name: path.read_bytes() for path in (PROJECT / "src" / "gearvisor").glob("*.py")}
 
 
@@ -62,12 +63,12 @@ def test_the_wheel_is_the_same_bytes_from_any_python():
     name, wheel = _build.build({"__init__.py": b'__version__ = "1.2"\n', "a.py": bytes(range(256))})
     assert name == "gearvisor-1.2-py3-none-any.whl"
     assert hashlib.sha256(wheel).hexdigest() == (
-        "0b1609b39637ea2a6adfd5c3f40d782fb1a47112561c8750d2d9646f08df1aa0"
+        "d1fe499921804f14ddd8b55f355a76339eb71958a0ed6eab0050e3021be2a913"
     )
 
 
 def test_the_hook_and_the_function_build_the_same_wheel(copy, tmp_path):
-    name, wheel = _build.build(SOURCES)
+    name, wheel = _build.build(SOURCES, DOCUMENTS)
     assert _build.build_wheel(str(tmp_path)) == name
     assert (tmp_path / name).read_bytes() == wheel
 
@@ -86,6 +87,16 @@ def test_the_wheel_holds_the_package_and_its_metadata():
     assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
+def test_a_published_wheel_carries_the_licence_and_a_description():
+    archive = zipfile.ZipFile(io.BytesIO(_build.build(SOURCES, DOCUMENTS)[1]))
+    info = f"gearvisor-{__version__}.dist-info"
+    assert archive.read(f"{info}/licenses/LICENSE") == DOCUMENTS["LICENSE"]
+    metadata = email.message_from_bytes(archive.read(f"{info}/METADATA"))
+    assert metadata["License-File"] == "LICENSE"
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    assert metadata.get_payload(decode=True) == DOCUMENTS["README.md"]
+
+
 def test_a_version_that_cannot_be_found_is_an_error():
     with pytest.raises(ValueError, match="__version__"):
         _build.build({"__init__.py": b""})
@@ -99,7 +110,7 @@ def test_the_source_archive_builds_the_same_wheel(copy, tmp_path, monkeypatch):
     subprocess.run(["tar", "-xzf", name], check=True, cwd=tmp_path)
     monkeypatch.chdir(tmp_path / name[: -len(".tar.gz")])
     wheel = _build.build_wheel(str(tmp_path))
-    assert (tmp_path / wheel).read_bytes() == _build.build(SOURCES)[1]
+    assert (tmp_path / wheel).read_bytes() == _build.build(SOURCES, DOCUMENTS)[1]
 
 
 @pytest.mark.parametrize("mode", ["wheel", "editable"])
