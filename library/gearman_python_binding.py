@@ -16,6 +16,9 @@ description:
     index nor a build tool is needed for it.
   - The virtual environment is built aside, tried, and swapped in by replacing one link. Where
     anything fails before, the one in use stays in use.
+  - Nothing of the environment is ever run as root. Its directories and requirements are checked, pip and
+    whatever it builds run as an unprivileged user that owns nothing else, as does the trial, and what
+    is in use belongs to root.
   - The environment used before is kept. With the options that made it, it is linked again at once,
     without pip. Older ones are kept for as long as processes run from them.
 options:
@@ -25,9 +28,11 @@ options:
     choices: [present, absent]
     default: present
   venv:
-    description: >-
-      Path of the link to the virtual environment in use. The environments themselves are beside it,
-      named after their content.
+    description:
+      - Path of the link to the virtual environment in use. The environments themselves are beside it,
+        named after their content.
+      - Refused where others than root and O(trusted_users) could put something else there, and where
+        others than root cannot get to.
     type: path
     default: /opt/gearvisor/venv
   binding:
@@ -42,6 +47,10 @@ options:
     description:
       - What the application needs, as lines of a pip requirements file. C(-r /path) includes a file
         on the target, whose content counts too, as does that of a wheel that is named by its path.
+      - Such files may belong to anyone. They are read with their owner's rights, and pip gets a copy; who
+        can write them decides what is installed, and so what the workers run.
+      - Directories (a project's source, C(--find-links)) are read by pip itself, and refused where others
+        than root and O(trusted_users) could change them.
       - Where one requirement has a C(--hash), pip asks one of every other and of all they need. The
         line C(--require-hashes) asks so even where none has one. The binding needs none in either case.
     type: list
@@ -59,12 +68,13 @@ options:
       - A directory on the target that holds everything O(requirements) needs, for hosts without a
         package index; no index is asked then.
       - C(pip download) fills one, on a machine with the same release and architecture.
+      - Refused where others than root and O(trusted_users) could change it.
     type: path
   index_url:
     description:
       - The package index to use instead of the host's. It may hold a name and a password, which do
         not get into arguments of processes, files or output.
-      - The rest of the host's pip configuration counts as ever. Where packages come from is no reason
+      - The rest of the host's pip configuration and root's counts as ever, but for C(~/.netrc). Where packages come from is no reason
         to build the environment anew.
     type: str
   extra_index_urls:
@@ -72,6 +82,13 @@ options:
       - Package indexes to use as well. pip takes the newest version that any of them has, so
         a package of yours whose name somebody registers elsewhere may come from there. Give
         hashes, or have one index that knows both.
+    type: list
+    elements: str
+    default: []
+  trusted_users:
+    description:
+      - Users that root trusts with directories named in O(venv), O(wheelhouse) and O(requirements), such as
+        the one that deploys the application. They can give the workers other code, not root.
     type: list
     elements: str
     default: []
@@ -85,22 +102,22 @@ EXAMPLES = r"""
 - name: The binding alone
   gearman_python_binding:
 
-- name: With what the application needs
+- name: With what the application needs, whose directory is its own user's
   gearman_python_binding:
-    venv: /srv/mail/venv
+    venv: /opt/mail/venv
     requirements:
       - -r /srv/mail/requirements.txt
 
 - name: On a host without a package index
   gearman_python_binding:
-    venv: /srv/mail/venv
+    venv: /opt/mail/venv
     requirements:
       - -r /srv/mail/requirements.txt
-    wheelhouse: /srv/mail/wheelhouse
+    wheelhouse: /opt/mail/wheelhouse
 
 - name: From an index that asks for a password, with another Python
   gearman_python_binding:
-    venv: /srv/mail/venv
+    venv: /opt/mail/venv
     requirements:
       - mail==2.4.0
     python: /usr/local/bin/python3.13
@@ -182,6 +199,7 @@ ARGUMENTS = {
     "wheelhouse": {"type": "path"},
     "index_url": {"type": "str", "no_log": True},
     "extra_index_urls": {"type": "list", "elements": "str", "default": [], "no_log": True},
+    "trusted_users": {"type": "list", "elements": "str", "default": []},
 }
 
 
@@ -195,7 +213,8 @@ def wheel():
 
 def main():
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    lists = {name: tuple(module.params[name]) for name in ("requirements", "extra_index_urls")}
+    names = ("requirements", "extra_index_urls", "trusted_users")
+    lists = {name: tuple(module.params[name]) for name in names}
     request = binding.Request(**{**module.params, **lists})
     module.no_log_values |= binding.secrets(request)
     try:

@@ -7,6 +7,8 @@ Virtual environments cannot be moved, so each is built where it stays, in
 VENV-DIGEST, and VENV is a link to the one in use. The digest names everything
 that went in, so an unchanged request is recognised by reading one link, and one
 that was made before and is still there is taken up again as it is.
+
+All of it is root's, at a place that only root can write to; environment.py builds it without root.
 """
 
 from __future__ import annotations
@@ -16,27 +18,24 @@ import hashlib
 import os
 import re
 import shutil
-import tempfile
 from typing import NamedTuple
 
-from ..failure import GearvisorError, InvalidOption
-from ..host import release
-from . import interpreter
+from ..failure import InvalidOption
+from ..host import release, trust
+from ..host.builder import Builder
+from . import environment, interpreter
+from .environment import PYGEARMAN
 from .requirements import contents, credentials, without_credentials
 
-# The newest release of the one maintained binding on PyPI, and its wheel there.
-PYGEARMAN = "0.2.6"
-_PYGEARMAN_HASH = "ee634dd3fcb19660ccd1dc7b5c7e3fe9fa020fb985e6d6b0a7a0f7b215156776"
-_IMPORTS = {"gearvisor": "gearvisor", "pygearman": "gearman"}
-# In an environment that was built to its end.
-_COMPLETE = ".complete"
+_CONTROL = re.compile(r"[\0-\x1f\x7f\ud800-\udfff]")
 
 
 class Request(NamedTuple):
     """*requirements* are lines of a pip requirements file; *python* is the interpreter's path.
 
     They come from the directory *wheelhouse*, or else from the package indexes,
-    by default those of the host's pip configuration.
+    by default those of the host's pip configuration. *trusted_users*: names of users who may
+    control what the options name, besides root.
     """
 
     state: str = "present"
@@ -47,6 +46,7 @@ class Request(NamedTuple):
     wheelhouse: str = None
     index_url: str = None
     extra_index_urls: tuple = ()
+    trusted_users: tuple = ()
 
 
 class Host(NamedTuple):
@@ -66,18 +66,27 @@ def converge(request, host, check_mode=False):
     before = os.path.basename(os.readlink(request.venv)) if os.path.islink(request.venv) else None
     if request.state == "absent":
         return _absent(request, before, check_mode)
-    files = contents(request.requirements, missing_ok=check_mode)
+    files = contents(request.requirements, check_mode, request.trusted_users)
     _check_wheelhouse(request, check_mode)
-    version = interpreter.ready(host.run, request.python, check_mode)
+    with Builder(host.run) as builder:
+        version = interpreter.ready(host.run, request.python, check_mode, builder.run)
     after = f"{os.path.basename(request.venv)}-{digest(request, host.wheel, version, files)}"
     target = os.path.join(os.path.dirname(request.venv), after)
-    changed = before != after or not _imports(request, host, target)
+    changed = before != after or not environment.works(request, host, target)
     if changed and not check_mode:
-        _provide(request, host, target)
+        make_directory(os.path.dirname(target))
+        environment.provide(request, host, target, files)
         _swap(target, request.venv)
         _forget_older(request.venv, keep={after, before})
-    warnings = _warnings(request) if version else []
-    return {**_result(request, before, after), "changed": changed, "warnings": warnings}
+    return {**_result(request, before, after), "changed": changed, "warnings": []}
+
+
+def make_directory(path):
+    """Make the directory and those above it that are missing, open to all whatever root's umask is."""
+    if not os.path.isdir(path):
+        make_directory(os.path.dirname(path))
+        os.mkdir(path)
+        os.chmod(path, 0o755)
 
 
 def digest(request, wheel, python_version, files):
@@ -103,6 +112,13 @@ def secrets(request):
 
 
 def _check(request):
+    # Lines of requirements are looked at one by one.
+    for option, value in request._replace(requirements=())._asdict().items():
+        for text in [value] if isinstance(value, str) else value or ():
+            if _CONTROL.search(text):
+                raise InvalidOption(
+                    option, without_credentials(text), "holds a control character", "Correct it"
+                )
     if not re.match(r"/[^\s\0]+[^\s\0/]\Z", request.venv):
         raise InvalidOption(
             "venv", request.venv, "is no absolute path", "Use a path like /opt/gearvisor/venv"
@@ -114,6 +130,7 @@ def _check(request):
             "exists and is no link, so it was not made here",
             "Remove it, or name another path",
         )
+    _check_place(request)
     for option, urls in (
         ("index_url", [request.index_url] if request.index_url else []),
         ("extra_index_urls", request.extra_index_urls),
@@ -127,6 +144,31 @@ def _check(request):
             )
         for url in urls:
             _check_url(option, url)
+            if url.startswith("file://"):
+                trust.check(option, url, url[len("file://") :], request.trusted_users)
+
+
+def _check_place(request):
+    """Refuse a place that others can write to, or that keeps those out who are to work there."""
+    directory = os.path.dirname(request.venv)
+    trust.check(
+        "venv",
+        request.venv,
+        directory,
+        request.trusted_users,
+        way_out="Use a path like /opt/gearvisor/venv, or trust its owner with trusted_users "
+        "(gearman_trusted_users), who could then give the workers other code",
+    )
+    for option, path in (("venv", request.venv), ("python", request.python)):
+        closed = interpreter.closed_directory(path)
+        if closed is not None and request.state == "present":
+            raise InvalidOption(
+                option,
+                path,
+                f"is below {closed}, which only its owner may enter",
+                "Use a place where all users get to: workers of other users could not start there, nor "
+                "can pip, which does not run as root",
+            )
 
 
 def _check_url(option, url):
@@ -150,141 +192,16 @@ def _check_wheelhouse(request, check_mode):
             "is no directory on this host",
             "Copy one there, made by 'pip download --dest WHEELHOUSE --requirement FILE'",
         )
-
-
-def _warnings(request):
-    closed = interpreter.closed_directory(request.python)
-    if closed is None:
-        return []
-    return [
-        f"python: {request.python!r} is below {closed}, which only its owner may enter: "
-        "workers of other users cannot start with it. Install Python where all users get to"
-    ]
+    trust.check(
+        "wheelhouse",
+        path,
+        path,
+        request.trusted_users,
+        way_out="Give it to root, or trust its owner with trusted_users (gearman_trusted_users)",
+    )
 
 
 # --- The environments -------------------------------------------------------------------
-
-
-def _imports(request, host, environment):
-    """Tell whether the environment was built to its end, and its binding can be imported."""
-    python = os.path.join(environment, "bin", "python")
-    if not os.path.exists(python) or not os.path.exists(os.path.join(environment, _COMPLETE)):
-        return False
-    return host.run([python, "-I", "-c", f"import {_IMPORTS[request.binding]}"])[0] == 0
-
-
-def _provide(request, host, target):
-    """See that a working environment is at *target*; when that fails, what was there still is."""
-    if _imports(request, host, target):
-        return
-    aside = f"{target}.old"
-    shutil.rmtree(aside, ignore_errors=True)
-    if os.path.lexists(target):
-        os.rename(target, aside)
-    # Workers run as other users, whatever root's own files are like.
-    umask = os.umask(0o022)
-    try:
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        _build(request, host, target)
-    except BaseException:
-        shutil.rmtree(target, ignore_errors=True)
-        if os.path.lexists(aside):
-            os.rename(aside, target)
-        raise
-    finally:
-        os.umask(umask)
-    shutil.rmtree(aside, ignore_errors=True)
-
-
-def _build(request, host, target):
-    python = os.path.join(target, "bin", "python")
-    _run(
-        host,
-        [request.python, "-I", "-m", "venv", target],
-        f"venv: {request.venv!r}",
-        "See that there is room, and that nothing there is read-only",
-    )
-    with tempfile.TemporaryDirectory() as scratch:
-        version = _install_binding(request, host, python, scratch)
-        if request.requirements:
-            _install(request, host, python, scratch, request.requirements, [], "requirements")
-            _run(
-                host,
-                [python, "-I", "-m", "pip", "check", "--disable-pip-version-check"],
-                f"requirements: {_shown(request.requirements)}",
-                "Correct the requirements so that they fit each other",
-            )
-    # Also proves that the requirements did not bring another one in its place.
-    proof = f"import {_IMPORTS[request.binding]}\nfrom importlib.metadata import version\n"
-    proof += f"print(version({request.binding!r}))"
-    rc, out, err = host.run([python, "-I", "-c", proof])
-    if rc != 0 or out.strip() != version:
-        reason = _last_lines(err) or f"version {out.strip()} took the place of {version}"
-        raise GearvisorError(
-            f"binding: {request.binding!r} does not import as it should in the new virtual "
-            f"environment: {reason}. What was in use before still is. See that the requirements "
-            "leave it alone"
-        )
-    with open(os.path.join(target, _COMPLETE), "w", encoding="utf-8"):
-        pass
-
-
-def _install_binding(request, host, python, scratch):
-    """Install the binding and return its version.
-
-    By itself, since hashes among the requirements would otherwise be asked of it, and with a hash,
-    since the host's pip may ask for one.
-    """
-    if request.binding == "pygearman":
-        line = f"pygearman=={PYGEARMAN} --hash=sha256:{_PYGEARMAN_HASH}"
-        _install(request, host, python, scratch, [line], ["--no-deps"], "binding")
-        return PYGEARMAN
-    name, content = host.wheel
-    wheel = os.path.join(scratch, name)
-    with open(wheel, "wb") as file:
-        file.write(content)
-    line = f"{wheel} --hash=sha256:{hashlib.sha256(content).hexdigest()}"
-    _install(request, host, python, scratch, [line], ["--no-deps", "--no-index"], "binding")
-    return name.split("-")[1]
-
-
-def _install(request, host, python, scratch, lines, options, option):
-    listing = os.path.join(scratch, f"{option}.txt")
-    with open(listing, "w", encoding="utf-8") as file:
-        file.write("".join(f"{line}\n" for line in lines))
-    argv = [python, "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    argv += ["--no-input", *options, "--requirement", listing]
-    # URLs may hold passwords, and every user of the host can see a process's arguments.
-    environment = {}
-    way_out = "see that the host reaches its package index"
-    if request.wheelhouse:
-        argv += ["--no-index", "--find-links", request.wheelhouse]
-        way_out = f"see that {request.wheelhouse} holds all that is needed, for this Python"
-    if request.index_url:
-        environment["PIP_INDEX_URL"] = request.index_url
-        way_out += " at " + without_credentials(request.index_url).split("/")[2]
-    if request.extra_index_urls:
-        environment["PIP_EXTRA_INDEX_URL"] = " ".join(request.extra_index_urls)
-    value = _shown(lines) if option == "requirements" else repr(request.binding)
-    _run(host, argv, f"{option}: {value}", f"Correct the {option}, or {way_out}", environment)
-
-
-def _run(host, argv, what, way_out, environment=None):
-    rc, out, err = host.run(argv, environ_update=environment or {})
-    if rc != 0:
-        raise GearvisorError(
-            f"{what} failed in '{' '.join(argv[:5])}': {_last_lines(err) or _last_lines(out)}. "
-            f"What was in use before still is. {way_out}"
-        )
-
-
-def _last_lines(output):
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    return "; ".join(lines[-4:])
-
-
-def _shown(lines):
-    return repr([without_credentials(line) for line in lines])
 
 
 def _swap(target, link):

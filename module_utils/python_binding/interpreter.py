@@ -29,24 +29,26 @@ print(json.dumps([list(sys.version_info[:3]), missing]))
 """
 
 
-def ready(run, path, check_mode=False):
+def ready(run, path, check_mode=False, run_unprivileged=None):
     """Return the "3.11" of the interpreter at *path*, once environments can be made with it.
 
-    What Debian splits off is installed; in check mode None is returned then.
+    What Debian splits off is installed; in check mode None is returned then. The interpreter itself
+    is run by *run_unprivileged*, by default *run*: it may belong to anyone.
     Raises InvalidOption for an interpreter that is not there or does not fit.
     """
     if not os.path.isabs(path):
         raise InvalidOption(
             "python", path, "is no absolute path", "Use a path like /usr/bin/python3"
         )
+    run_unprivileged = run_unprivileged or run
     package = debian_package(path)
-    answer, reason = _ask(run, path)
+    answer, reason = _ask(run_unprivileged, path)
     if package and (answer is None or answer[1]):
         _check_age(path, answer)
         if check_mode:
             return None
         packages.install(run, [package], f"python: {path!r}")
-        answer, reason = _ask(run, path)
+        answer, reason = _ask(run_unprivileged, path)
     if answer is None:
         raise InvalidOption(
             "python",
@@ -88,13 +90,13 @@ def debian_package(path):
 
 
 def closed_directory(path):
-    """Return the directory above the interpreter at *path* that keeps other users out, or None.
+    """Return the directory above *path* that keeps other users out, or None; like root's home.
 
-    Workers' users then cannot run it, like an interpreter in root's home.
+    What does not exist yet keeps nobody out.
     """
     directory = os.path.dirname(os.path.realpath(path))
     while directory != "/":
-        if not os.stat(directory).st_mode & stat.S_IXOTH:
+        if os.path.isdir(directory) and not os.stat(directory).st_mode & stat.S_IXOTH:
             return directory
         directory = os.path.dirname(directory)
     return None
@@ -104,13 +106,14 @@ def _ask(run, path):
     """Return ((version, what is missing), None), or (None, why it does not run)."""
     try:
         # -I keeps out what the environment or the current directory would put on the import path.
-        rc, out, err = run([path, "-I", "-c", _PROBE], handle_exceptions=False)
+        rc, out, err = run([path, "-I", "-c", _PROBE])
     except OSError as error:
         return None, error.strerror
     try:
         return json.loads(out), None
     except ValueError:
-        return None, "; ".join((err or out).strip().splitlines()[-2:]) or f"exit code {rc}"
+        said = re.sub(r"^timeout: failed to run command .*: ", "", (err or out).strip())
+        return None, "; ".join(said.splitlines()[-2:]) or f"exit code {rc}"
 
 
 def _others():

@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import zipfile
 from pathlib import Path
@@ -20,6 +21,15 @@ from pathlib import Path
 import pytest
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.python_binding import binding
 from ansible_collections.gearvisor.gearvisor.plugins.modules import gearman_python_binding
+
+
+@pytest.fixture
+def tmp_path():
+    """A directory of the test's own. Pytest's keep other users out, as whom pip runs here."""
+    path = Path(tempfile.mkdtemp(prefix="gearvisor-test-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
 
 
 @pytest.fixture(scope="session")
@@ -41,9 +51,10 @@ class RecordingHost:
 
     def run(self, argv, environ_update=None, **_):
         self.commands.append(argv)
-        if self.template and argv[1:4] == ["-I", "-m", "venv"]:
-            # pip replaces files and never writes into them, so links will do.
-            shutil.copytree(self.template, argv[4], symlinks=True, copy_function=os.link)
+        # Without what makes it the unprivileged user's.
+        command = argv[argv.index("timeout") + 3 :] if "timeout" in argv else argv
+        if self.template and command[1:4] == ["-I", "-m", "venv"]:
+            self.copy_template(command[4])
             return 0, "", ""
         listing = Path(argv[-1])
         if self.template and listing.name == "binding.txt" and self.wheel[0] in listing.read_text():
@@ -51,6 +62,14 @@ class RecordingHost:
         environment = {**os.environ, **(environ_update or {})}
         done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment)
         return done.returncode, done.stdout, done.stderr
+
+    def copy_template(self, target):
+        owner = os.stat(target)
+        shutil.copytree(self.template, target, symlinks=True, dirs_exist_ok=True)
+        for folder, folders, files in os.walk(target):
+            for name in ("", *folders, *files):
+                path = os.path.join(folder, name)
+                os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
     def used_pip(self):
         return any("pip" in argv for argv in self.commands)
