@@ -74,8 +74,8 @@ options:
     description:
       - The package index to use instead of the host's. It may hold a name and a password, which do
         not get into arguments of processes, files or output.
-      - The rest of the host's pip configuration and root's counts as ever, but for C(~/.netrc). Where packages come from is no reason
-        to build the environment anew.
+      - The rest of the host's pip configuration and root's counts as ever, but for C(~/.netrc). Where
+        packages come from is no reason to build the environment again.
     type: str
   extra_index_urls:
     description:
@@ -92,6 +92,14 @@ options:
     type: list
     elements: str
     default: []
+  lock_timeout:
+    description: How many seconds to wait while another run of a module changes this host.
+    type: int
+    default: 300
+  untested_release:
+    description: Also run on a Debian release that Gearvisor is not tested on.
+    type: bool
+    default: false
 attributes:
   check_mode: {support: full, description: Tells whether an environment would be built.}
   diff_mode: {support: full, description: Shows which environment the link leads to.}
@@ -125,6 +133,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+actions:
+  description: What was done, or would be in check mode.
+  returned: success
+  type: list
+  elements: str
 venv:
   description: Path of the virtual environment in use.
   returned: success
@@ -142,10 +155,7 @@ binding:
 
 import inspect
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ..module_utils import gearvisor
-from ..module_utils.failure import GearvisorError
+from ..module_utils import gearvisor, module
 
 # All of the package, because what is imported travels with the module.
 from ..module_utils.gearvisor import (  # noqa: F401
@@ -200,6 +210,7 @@ ARGUMENTS = {
     "index_url": {"type": "str", "no_log": True},
     "extra_index_urls": {"type": "list", "elements": "str", "default": [], "no_log": True},
     "trusted_users": {"type": "list", "elements": "str", "default": []},
+    **module.HOST_ARGUMENTS,
 }
 
 
@@ -211,21 +222,14 @@ def wheel():
     )
 
 
+def converge(params, host):
+    return binding.converge(binding.request_of(params), host, wheel())
+
+
 def main():
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    names = ("requirements", "extra_index_urls", "trusted_users")
-    lists = {name: tuple(module.params[name]) for name in names}
-    request = binding.Request(**{**module.params, **lists})
-    module.no_log_values |= binding.secrets(request)
-    try:
-        result = binding.converge(
-            request, binding.Host(module.run_command, wheel()), module.check_mode
-        )
-    except GearvisorError as error:
-        module.fail_json(msg=str(error), **error.details)
-    for warning in result.pop("warnings"):
-        module.warn(warning)
-    module.exit_json(**result)
+    module.run(
+        ARGUMENTS, converge, secrets=lambda params: binding.secrets(binding.request_of(params))
+    )
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ class Builder:
     def __init__(self, run, proc="/proc"):
         self._run = run
         self._proc = proc
+        self._taken = set()
         self.uid = os.geteuid()
 
     def __enter__(self):
@@ -80,6 +81,7 @@ class Builder:
         not the user's, or neither a file, a directory nor a link: then nothing in it may be used.
         """
         self.end_processes()
+        self._taken = set()
         descriptor = os.open(directory, _DIRECTORY)
         try:
             self._seal(descriptor, directory, 0)
@@ -110,15 +112,18 @@ class Builder:
                 os.close(child)
 
     def _take(self, descriptor, path, mode):
-        self._check_owner(os.fstat(descriptor), path)
+        found = os.fstat(descriptor)
+        self._check_owner(found, path)
+        self._taken.add((found.st_dev, found.st_ino))
         os.fchown(descriptor, *self._root())
         os.fchmod(descriptor, mode)
 
     def _check_owner(self, found, path):
-        # A hard link to a file of another's would hand that file out.
-        if found.st_uid not in (self.uid, os.geteuid()) or (
-            found.st_uid != self.uid and stat.S_ISREG(found.st_mode) and found.st_nlink > 1
-        ):
+        ours = found.st_uid in (self.uid, os.geteuid())
+        if stat.S_ISREG(found.st_mode) and found.st_nlink > 1 and found.st_uid != self.uid:
+            # A hard link to a file of root's from elsewhere would hand that file out.
+            ours = (found.st_dev, found.st_ino) in self._taken
+        if not ours:
             raise GearvisorError(f"{path} belongs to user {found.st_uid}, who has no part in this")
 
     def _root(self):

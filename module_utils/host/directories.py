@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 
 from ..failure import GearvisorError
 from . import trust
+
+# Of journal entries: a directory that is being made in the place of another.
+KIND = "directory"
 
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -87,3 +91,18 @@ def remove_empty(*paths):
     for path in paths:
         with contextlib.suppress(OSError):
             os.rmdir(path)
+
+
+def put_back(path, aside):
+    """Remove the unfinished directory *path*, and put back what was moved *aside* for it, if anything."""
+    shutil.rmtree(path, ignore_errors=True)
+    if os.path.lexists(aside):
+        os.rename(aside, path)
+
+
+def undo(_host, facts):
+    """Take back a directory that an interrupted run did not finish (the journal's undo of this kind)."""
+    if not os.path.lexists(facts["path"]) and not os.path.lexists(facts["aside"]):
+        return []
+    put_back(facts["path"], facts["aside"])
+    return [f"{facts['path']}, which was not finished, is gone or as it was before"]

@@ -112,6 +112,8 @@ def _undo_of(kind):
         from .changes import undo
 
         return undo
+    if kind == directories.KIND:
+        return directories.undo
     raise GearvisorError(f"this version does not know how to take back {kind!r}")
 
 

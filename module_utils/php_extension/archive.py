@@ -19,6 +19,12 @@ from ..failure import GearvisorError
 # The extension takes half a MiB in 90 files.
 MOST_BYTES = 64 * 1024 * 1024
 MOST_MEMBERS = 10_000
+# Of a header that tarfile reads whole, such as one with a long name.
+_MOST_HEADER = 64 * 1024
+_TYPES = (
+    *(tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE),
+    *(tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.CONTTYPE),
+)
 _TOO_LARGE = f"it holds more than {MOST_BYTES // 1024 // 1024} MiB or {MOST_MEMBERS} members"
 
 
@@ -29,7 +35,7 @@ def unpack(content, directory):
     when the archive is broken or holds anything that an extension's source does not.
     """
     try:
-        with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        with tarfile.open(fileobj=io.BytesIO(content), tarinfo=_Member) as tar:
             members = _checked(tar)
             for member in members:
                 _write(tar, member, directory)
@@ -57,6 +63,15 @@ def stated_version(source):
         stated = re.search(r"<release>\s*([0-9][^<\s]*)\s*</release>", text)
         return stated and stated.group(1)
     return None
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose header is looked at before tarfile reads what belongs to it."""
+
+    def _proc_member(self, tar):
+        if self.type not in _TYPES and self.size > _MOST_HEADER or self.type == tarfile.GNUTYPE_SPARSE:
+            raise GearvisorError(f"it has a header of {self.size} bytes, or one of a sparse file")
+        return super()._proc_member(tar)
 
 
 def _checked(tar):

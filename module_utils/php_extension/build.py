@@ -7,18 +7,14 @@ from __future__ import annotations
 
 import os
 import pathlib
-import pwd
 import re
 import shutil
 import tempfile
 
 from ..failure import GearvisorError, InvalidOption
+from ..host.builder import Builder
 from ..host.files import write_text
 from . import archive, sapis, source
-
-_MOST_SECONDS = 900
-# What systemd gives to services with DynamicUser=: no account of the host's has them.
-_UIDS = range(61184, 65520)
 
 # In a network of its own: the tests have this port built in, which a job server may have here.
 _ISOLATED = ["unshare", "--net", "--pid", "--fork", "--kill-child"]
@@ -44,15 +40,16 @@ class Workshop:
 
     def __init__(self, host):
         self._host = host
-        taken = {entry.pw_uid for entry in pwd.getpwall()}
-        self._uid = next(uid for uid in _UIDS if uid not in taken)
+        self._builder = Builder(host.run)
 
     def __enter__(self):
+        self._builder.__enter__()
         self.directory = tempfile.mkdtemp(prefix="gearvisor-", dir=self._host.scratch)
         os.chmod(self.directory, 0o755)
         return self
 
     def __exit__(self, *_):
+        self._builder.end_processes()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def build(self, version, release, tarball):
@@ -73,11 +70,12 @@ class Workshop:
                 f"is not what the tarball holds, which is {stated}",
                 f"Set version: '{stated}', or give the tarball of {release.version}",
             )
-        _give_away(directory, self._uid)
+        for path, directories, files in os.walk(directory):
+            self._builder.give(*(os.path.join(path, name) for name in ("", *directories, *files)))
         configure = [*source.CONFIGURE, f"--with-php-config=/usr/bin/php-config{version}"]
         make = ["make", f"--jobs={len(os.sched_getaffinity(0))}"]
         for command in ([f"/usr/bin/phpize{version}"], configure, make):
-            rc, out, err = self._run_in(directory, self._as_user(command))
+            rc, out, err = self._builder.run(command, cwd=directory)
             if rc != 0:
                 raise GearvisorError(
                     f"method: 'source' could not build gearman {release.version} for PHP {version}: "
@@ -89,17 +87,13 @@ class Workshop:
 
     def test(self, version, release, directory):
         """Run the extension's own tests; return how many passed, and so on. Raises GearvisorError."""
-        suite = [
-            *_LOOPBACK_UP,
-            *self._as_user(["sh", "-c", _SUITE, "sh", f"/usr/bin/php{version}"]),
-        ]
-        if self._host.run(["unshare", "--net", "true"])[0] == 0:
-            command = [*_ISOLATED, *suite]
-        else:
+        suite = ["sh", "-c", _SUITE, "sh", f"/usr/bin/php{version}"]
+        namespaces = [*_ISOLATED, *_LOOPBACK_UP]
+        if self._host.run(["unshare", "--net", "true"])[0] != 0:
             # In a container root may have less rights than anybody has in a user namespace.
-            suite = [*_LOOPBACK_UP, "sh", "-c", _SUITE, "sh", f"/usr/bin/php{version}"]
-            command = self._as_user([*_ISOLATED, "--user", "--map-root-user", *suite])
-        rc, out, err = self._run_in(directory, command)
+            suite = [*_ISOLATED, "--user", "--map-root-user", *_LOOPBACK_UP, *suite]
+            namespaces = []
+        rc, out, err = self._builder.run(suite, cwd=directory, namespaces=namespaces)
         if "unshare failed" in err:
             raise GearvisorError(
                 "run_tests: True needs a network namespace, which this host does not allow: "
@@ -130,31 +124,14 @@ class Workshop:
         ini = os.path.join(directory, f"20-{source.MODULE}.ini")
         write_text(ini, source.ini_text(extension), 0o644)
         argv = [f"/usr/bin/php{version}", "-c", etc, *sapis.TELL_VERSION]
-        argv = self._as_user(argv, PHP_INI_SCAN_DIR=directory)
-        return sapis.version_told(self._host, version, argv, {}, sapi)
+        rc, out, err = self._builder.run(argv, environment={"PHP_INI_SCAN_DIR": directory})
+        return sapis.version_in(version, sapi, rc, out, err)
 
     def _make_directory(self, name):
         path = os.path.join(self.directory, name)
         os.mkdir(path)
         os.chmod(path, 0o755)
         return path
-
-    def _run_in(self, directory, command):
-        # AnsibleModule.run_command would put in its own environment's $PWD and such.
-        return self._host.run(command, cwd=directory, expand_user_and_vars=False)
-
-    def _as_user(self, command, **environment):
-        """Return the command, run by the unprivileged user in a clean environment, for a limited time."""
-        environment = {
-            "PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            "LC_ALL": "C.UTF-8",
-            "HOME": "/nonexistent",
-            **environment,
-        }
-        user = [f"--reuid={self._uid}", f"--regid={self._uid}", "--clear-groups", "--no-new-privs"]
-        variables = [f"{name}={value}" for name, value in environment.items()]
-        limit = ["timeout", "--kill-after=10", str(_MOST_SECONDS)]
-        return ["setpriv", *user, "env", "-i", *variables, *limit, *command]
 
 
 def content(directory):
@@ -180,9 +157,3 @@ def _reason(output):
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if re.search(r"\berror\b|No space left", line, re.IGNORECASE)]
     return "; ".join((errors or lines)[-3:]) or "it gave no reason"
-
-
-def _give_away(directory, uid):
-    for path, directories, files in os.walk(directory):
-        for name in ("", *directories, *files):
-            os.chown(os.path.join(path, name), uid, uid, follow_symlinks=False)

@@ -114,16 +114,16 @@ def prove(host, version, sapi=None, extension=None):
         directory = os.path.join(host.etc, version, sapi)
         argv = [php, "-c", directory]
         environment = {"PHP_INI_SCAN_DIR": os.path.join(directory, "conf.d")}
-    return version_told(host, version, [*argv, *TELL_VERSION], environment, sapi)
+    answer = host.run([*argv, *TELL_VERSION], environ_update=environment)
+    return version_in(version, sapi, *answer)
 
 
 # On a line of its own, since PHP may be set up to print its warnings, too.
 TELL_VERSION = ["-r", f'echo "\\n", phpversion("{EXTENSION}");']
 
 
-def version_told(host, version, argv, environment, sapi):
-    """Run PHP with TELL_VERSION; return the extension's version. Raises GearvisorError for none."""
-    rc, out, err = host.run(argv, environ_update=environment)
+def version_in(version, sapi, rc, out, err):
+    """Return the extension's version in what PHP answers to TELL_VERSION. Raises GearvisorError for none."""
     told, _newline, last = out.rpartition("\n")
     if rc != 0 or not re.match(r"\d", last):
         raise GearvisorError(

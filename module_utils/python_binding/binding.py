@@ -21,8 +21,9 @@ import shutil
 from typing import NamedTuple
 
 from ..failure import InvalidOption
-from ..host import release, trust
+from ..host import directories, trust
 from ..host.builder import Builder
+from ..module import Outcome
 from . import environment, interpreter
 from .environment import PYGEARMAN
 from .requirements import contents, credentials, without_credentials
@@ -49,20 +50,20 @@ class Request(NamedTuple):
     trusted_users: tuple = ()
 
 
-class Host(NamedTuple):
-    """*run* is like AnsibleModule.run_command; *wheel* is (file name, bytes) of our binding."""
+def request_of(params):
+    """Return the Request of the module's parameters."""
+    given = {name: params[name] for name in Request._fields}
+    return Request(**{n: tuple(v) if isinstance(v, list) else v for n, v in given.items()})
 
-    run: object
-    wheel: tuple
 
+def converge(request, host, wheel):
+    """Make the virtual environment what *request* says; return the Outcome.
 
-def converge(request, host, check_mode=False):
-    """Make the virtual environment what *request* says; return the module's result.
-
-    Raises GearvisorError; the link then still leads to what it led to before.
+    *wheel* is (file name, bytes) of our binding. Raises GearvisorError; the link then still leads to
+    what it led to before.
     """
+    check_mode = host.check_mode
     _check(request)
-    release.check_supported()
     before = os.path.basename(os.readlink(request.venv)) if os.path.islink(request.venv) else None
     if request.state == "absent":
         return _absent(request, before, check_mode)
@@ -70,23 +71,16 @@ def converge(request, host, check_mode=False):
     _check_wheelhouse(request, check_mode)
     with Builder(host.run) as builder:
         version = interpreter.ready(host.run, request.python, check_mode, builder.run)
-    after = f"{os.path.basename(request.venv)}-{digest(request, host.wheel, version, files)}"
+    after = f"{os.path.basename(request.venv)}-{digest(request, wheel, version, files)}"
     target = os.path.join(os.path.dirname(request.venv), after)
+    trusted = trust.user_ids(request.trusted_users)
     changed = before != after or not environment.works(request, host, target)
     if changed and not check_mode:
-        make_directory(os.path.dirname(target))
-        environment.provide(request, host, target, files)
+        directories.make(os.path.dirname(target), 0o755, os.geteuid(), os.getegid(), trusted)
+        environment.provide(request, host, target, wheel, files)
         _swap(target, request.venv)
         _forget_older(request.venv, keep={after, before})
-    return {**_result(request, before, after), "changed": changed, "warnings": []}
-
-
-def make_directory(path):
-    """Make the directory and those above it that are missing, open to all whatever root's umask is."""
-    if not os.path.isdir(path):
-        make_directory(os.path.dirname(path))
-        os.mkdir(path)
-        os.chmod(path, 0o755)
+    return _outcome(request, before, after, changed)
 
 
 def digest(request, wheel, python_version, files):
@@ -248,17 +242,23 @@ def _absent(request, before, check_mode):
             os.unlink(request.venv)
         for path in paths:
             shutil.rmtree(path)
-    return {**_result(request, before, None), "changed": bool(before or paths), "warnings": []}
+    return _outcome(request, before, None, bool(before or paths))
 
 
-def _result(request, before, after):
+def _outcome(request, before, after, changed):
     directory = os.path.dirname(request.venv)
-    return {
+    shown = {
+        "before": f"{request.venv} -> {before}\n" if before else "",
+        "after": f"{request.venv} -> {after}\n" if after else "",
+    }
+    actions = []
+    if changed:
+        actions = [f"build {os.path.join(directory, after)}" if after else f"remove {request.venv}"]
+        if after and before != after:
+            actions.append(f"link {request.venv} to it")
+    details = {
         "venv": request.venv,
         "environment": os.path.join(directory, after) if after else None,
         "binding": request.binding,
-        "diff": {
-            "before": f"{request.venv} -> {before}\n" if before else "",
-            "after": f"{request.venv} -> {after}\n" if after else "",
-        },
     }
+    return Outcome(changed, actions, diff=[shown] if changed else [], details=details)

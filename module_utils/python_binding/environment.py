@@ -17,6 +17,7 @@ import shutil
 import stat
 
 from ..failure import GearvisorError
+from ..host import directories, journal
 from ..host.builder import Builder
 from ..host.files import read_bytes, write_bytes
 from . import interpreter
@@ -45,27 +46,29 @@ def works(request, host, environment):
         return builder.run([python, "-I", "-c", f"import {_IMPORTS[request.binding]}"])[0] == 0
 
 
-def provide(request, host, target, files):
+def provide(request, host, target, wheel, files):
     """See that a working environment is at *target*; when that fails, what was there still is.
 
-    *files* is {path: bytes} of those that the requirements name. Raises GearvisorError.
+    *wheel* is (file name, bytes) of our binding; *files* is {path: bytes} of those that the
+    requirements name. Raises GearvisorError.
     """
     if works(request, host, target):
         return
     aside = f"{target}.old"
     shutil.rmtree(aside, ignore_errors=True)
+    entry = journal.note(host, directories.KIND, path=target, aside=aside)
     if os.path.lexists(target):
         os.rename(target, aside)
     try:
         os.mkdir(target)
         os.chmod(target, 0o755)
         with Builder(host.run) as builder:
-            _Build(request, host.wheel, target, builder).run(files)
+            _Build(request, wheel, target, builder).run(files)
     except BaseException:
-        shutil.rmtree(target, ignore_errors=True)
-        if os.path.lexists(aside):
-            os.rename(aside, target)
+        directories.put_back(target, aside)
+        journal.forget(host, entry)
         raise
+    journal.forget(host, entry)
     shutil.rmtree(aside, ignore_errors=True)
 
 

@@ -6,13 +6,17 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
 import gearvisor
 import pytest
-from ansible_collections.gearvisor.gearvisor.plugins.module_utils.python_binding import binding
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.python_binding import (
+    environment,
+)
 from ansible_collections.gearvisor.gearvisor.plugins.modules import gearman_python_binding
 from gearvisor import _build
 
@@ -43,6 +47,15 @@ def run_main(capsys, **arguments):
 
 
 @pytest.fixture
+def tmp_path():
+    """A directory of the test's own. Pytest's keep other users out, as whom pip runs here."""
+    path = Path(tempfile.mkdtemp(prefix="gearvisor-test-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
 def arguments(tmp_path):
     return {"venv": str(tmp_path / "hosts" / "venv"), "python": sys.executable}
 
@@ -50,8 +63,9 @@ def arguments(tmp_path):
 def test_check_mode_tells_and_does_nothing(arguments, tmp_path, capsys):
     code, result, _ = run_main(capsys, **arguments, _ansible_check_mode=True, _ansible_diff=True)
     assert (code, result["changed"]) == (0, True)
-    assert result["diff"]["before"] == ""
-    assert result["diff"]["after"] == f"{arguments['venv']} -> {Path(result['environment']).name}\n"
+    (diff,) = result["diff"]
+    assert diff["before"] == ""
+    assert diff["after"] == f"{arguments['venv']} -> {Path(result['environment']).name}\n"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -62,7 +76,7 @@ def test_errors_name_the_option(arguments, capsys):
     assert result["option"] == "wheelhouse"
 
 
-def test_an_interpreter_that_workers_cannot_reach_is_warned_of(arguments, tmp_path, capsys):
+def test_an_interpreter_that_workers_cannot_reach_is_refused(arguments, tmp_path, capsys):
     home = tmp_path / "home"
     home.mkdir(mode=0o700)
     python = home / "python3"
@@ -71,8 +85,8 @@ def test_an_interpreter_that_workers_cannot_reach_is_warned_of(arguments, tmp_pa
     code, result, _ = run_main(
         capsys, **{**arguments, "python": str(python)}, _ansible_check_mode=True
     )
-    assert code == 0
-    assert "workers of other users cannot start" in json.dumps(result["warnings"])
+    assert (code, result["option"]) == (1, "python")
+    assert f"is below {home}, which only its owner may enter" in result["msg"]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +111,8 @@ def test_failure_is_told_without_passwords(arguments, capsys, monkeypatch, given
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_RETRIES", "0")
-    monkeypatch.setattr(binding, "_install_binding", lambda *_: "1")  # which is not what fails here
+    # Which is not what fails here.
+    monkeypatch.setattr(environment._Build, "_install_binding", lambda _build: "1")
     code, result, printed = run_main(capsys, **{**arguments, "requirements": ["app"], **given})
     assert code == 1
     assert told in result["msg"]

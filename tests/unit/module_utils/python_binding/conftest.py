@@ -17,8 +17,11 @@ import tempfile
 import threading
 import zipfile
 from pathlib import Path
+from unittest import mock
 
 import pytest
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.host import journal
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.host.host import Host
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.python_binding import binding
 from ansible_collections.gearvisor.gearvisor.plugins.modules import gearman_python_binding
 
@@ -44,7 +47,8 @@ class RecordingHost:
     has our binding in it.
     """
 
-    def __init__(self, wheel, template):
+    def __init__(self, wheel, template, journal):
+        self.journal = journal
         self.wheel = wheel
         self.template = template
         self.commands = []
@@ -75,8 +79,13 @@ class RecordingHost:
         return any("pip" in argv for argv in self.commands)
 
     def converge(self, request, check_mode=False):
+        """Return the module's result."""
         self.commands.clear()
-        return binding.converge(request, binding.Host(self.run, self.wheel), check_mode)
+        host = Host(self.run, check_mode, proc="/proc", module="gearman_python_binding")
+        with mock.patch.object(journal, "DIRECTORY", str(self.journal)):
+            result = binding.converge(request, host, self.wheel).as_result()
+        assert not self.journal.exists() or not list(self.journal.iterdir())
+        return result
 
 
 @pytest.fixture(scope="session")
@@ -91,12 +100,12 @@ def template(tmp_path_factory, our_wheel):
 
 
 @pytest.fixture
-def host(our_wheel, template, monkeypatch):
+def host(our_wheel, template, monkeypatch, tmp_path_factory):
     # What the developer's own pip is told must not count.
     for name in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    return RecordingHost(our_wheel, template)
+    return RecordingHost(our_wheel, template, tmp_path_factory.mktemp("journal") / "journal")
 
 
 @pytest.fixture
@@ -118,12 +127,13 @@ class Wheelhouse:
         self.path = path
         path.mkdir()
 
-    def add(self, name, version, needs=()):
-        """Make a wheel; return its requirement line with its hash."""
+    def add(self, name, version, needs=(), extra=()):
+        """Make a wheel, with *extra* files {name: text}; return its requirement line with its hash."""
         info = f"{name}-{version}.dist-info"
         metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
         files = {
             f"{name}.py": f"VERSION = {version!r}\n",
+            **dict(extra),
             f"{info}/METADATA": metadata + "".join(f"Requires-Dist: {need}\n" for need in needs),
             f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         }

@@ -339,3 +339,125 @@ def test_another_python_makes_another_environment(host, request_for, tmp_path):
     result = host.converge(request._replace(python=str(other)), check_mode=True)
     assert result["changed"]
     assert result["environment"] != os.path.realpath(request.venv)
+
+
+APP_USER = 12345
+
+
+def give_to_its_user(*paths):
+    for path in paths:
+        os.chown(path, APP_USER, APP_USER)
+
+
+@pytest.fixture
+def application(tmp_path):
+    """The directory of an application, which belongs to its user."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give files away")
+    path = tmp_path / "mail"
+    path.mkdir()
+    give_to_its_user(path)
+    return path
+
+
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_a_place_that_the_workers_user_controls_is_refused(host, request_for, application, state):
+    (application / "venv-0123456789ab").mkdir()
+    (application / "venv").symlink_to("venv-0123456789ab")
+    with pytest.raises(
+        InvalidOption, match=r"^venv: .* belongs to user 12345.*trusted_users"
+    ) as no:
+        host.converge(request_for(venv=f"{application}/venv", state=state))
+    assert no.value.details["option"] == "venv"
+    assert host.commands == []
+
+
+def test_a_wheelhouse_that_others_control_is_refused(host, request_for, application):
+    with pytest.raises(InvalidOption, match=r"^wheelhouse: .* belongs to user 12345"):
+        host.converge(request_for(wheelhouse=str(application)))
+
+
+@pytest.mark.parametrize(
+    "line", ["{}", "-e {}", "--find-links {}", "mail @ file://{}", "--index-url file://{}"]
+)
+def test_a_source_that_others_control_is_refused(host, request_for, application, line):
+    with pytest.raises(InvalidOption, match=r"^requirements: .* belongs to user 12345"):
+        host.converge(request_for(requirements=(line.format(application),)))
+
+
+def test_requirements_of_the_applications_user_are_taken_by_content(
+    host, request_for, wheelhouse, application
+):
+    wheelhouse.add("app", "1.0", ["helper"])
+    helper = Path(wheelhouse.path, "helper-1.0-py3-none-any.whl")
+    wheelhouse.add("helper", "1.0")
+    moved = application / helper.name
+    helper.rename(moved)
+    files = application / "requirements.txt", application / "more.txt"
+    files[0].write_text("-r more.txt\n")
+    files[1].write_text(f"app\n{moved}\n")
+    for file in files:
+        file.chmod(0o600)
+    give_to_its_user(*files, moved)
+    request = request_for(requirements=(f"-r {files[0]}",), wheelhouse=str(wheelhouse.path))
+    host.converge(request)
+    assert version_of(request, "app") == version_of(request, "helper") == "1.0"
+    assert not host.converge(request)["changed"]
+    files[1].write_text(f"app\n{moved}\n# changed\n")
+    assert host.converge(request, check_mode=True)["changed"]
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "more.txt"])
+def test_no_file_of_roots_is_read_for_others(host, request_for, application, name):
+    secret = application.parent / "secret"
+    secret.write_text("root:hash")
+    secret.chmod(0o600)
+    (application / "requirements.txt").write_text("-r more.txt\n")
+    (application / "requirements.txt").chmod(0o644)
+    (application / name).unlink(missing_ok=True)
+    (application / name).symlink_to(secret)
+    with pytest.raises(InvalidOption, match="Permission denied") as refused:
+        host.converge(request_for(requirements=(f"-r {application}/requirements.txt",)))
+    assert "hash" not in str(refused.value)
+
+
+def test_no_code_of_the_environment_runs_as_root(host, request_for, wheelhouse, tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    seen = tmp_path / "seen"
+    seen.mkdir()
+    seen.chmod(0o1777)
+    code = f"import os; open(f'{seen}/{{os.getuid()}}', 'w').close()"
+    wheelhouse.add("sneaky", "1.0", extra={"sneaky.pth": f"{code}\n"})
+    request = request_for(requirements=("sneaky",), wheelhouse=str(wheelhouse.path))
+    for _run in range(2):
+        host.converge(request)
+        host.converge(request, check_mode=True)
+    uids = {int(path.name) for path in seen.iterdir()}
+    assert uids and not uids & {0, os.getuid()}
+    for folder, folders, files in os.walk(os.path.realpath(request.venv)):
+        for name in ("", *folders, *files):
+            found = os.lstat(os.path.join(folder, name))
+            assert found.st_uid == 0
+            assert stat.S_ISLNK(found.st_mode) or not found.st_mode & 0o022
+
+
+def test_a_wheelhouse_that_only_root_can_read_serves(host, request_for, wheelhouse):
+    wheelhouse.add("app", "1.0")
+    wheelhouse.path.chmod(0o700)
+    request = request_for(requirements=("app",), wheelhouse=str(wheelhouse.path))
+    host.converge(request)
+    assert version_of(request, "app") == "1.0"
+
+
+def test_roots_pip_configuration_counts(
+    host, request_for, wheelhouse, index, monkeypatch, tmp_path
+):
+    wheelhouse.add("app", "1.0")
+    configuration = tmp_path / "pip.conf"
+    configuration.write_text(f"[global]\nindex-url = http://{index(wheelhouse.path)}/simple\n")
+    configuration.chmod(0o600)
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(configuration))
+    request = request_for(requirements=("app",))
+    host.converge(request)
+    assert version_of(request, "app") == "1.0"
