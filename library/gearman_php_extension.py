@@ -90,6 +90,14 @@ options:
       the rest.
     type: dict
     default: {}
+  lock_timeout:
+    description: How many seconds to wait while another run of a module changes this host.
+    type: int
+    default: 300
+  untested_release:
+    description: Also run on a Debian release that Gearvisor is not tested on.
+    type: bool
+    default: false
 attributes:
   check_mode: {support: full, description: Tells what would be installed and enabled.}
   diff_mode: {support: full, description: Lists the actions.}
@@ -149,9 +157,7 @@ tests:
   sample: {"8.4": {"passed": 65, "failed": 0, "skipped": 0}}
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ..module_utils.failure import GearvisorError
+from ..module_utils import module
 from ..module_utils.php_extension import extension, sapis
 
 ARGUMENTS = {
@@ -172,18 +178,17 @@ ARGUMENTS = {
     },
     "worker_directory": {"type": "path"},
     "worker_files": {"type": "dict", "default": {}},
+    **module.HOST_ARGUMENTS,
 }
 
 
+def converge(params, host):
+    request = extension.request_of(params)
+    return extension.converge(request, sapis.Host(host.run), host.check_mode)
+
+
 def main():
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    lists = {name: tuple(module.params[name]) for name in ("url", "php", "sapis")}
-    request = extension.Request(**{**module.params, **lists})
-    try:
-        result = extension.converge(request, sapis.Host(module.run_command), module.check_mode)
-    except GearvisorError as error:
-        module.fail_json(msg=str(error), **error.details)
-    module.exit_json(**result)
+    module.run(ARGUMENTS, converge)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 import signal
@@ -80,7 +81,9 @@ def run(
     if secrets is not None:
         module.no_log_values |= set(secrets(module.params))
     name = pathlib.Path(module._name or "gearvisor").name
-    host = Host(module.run_command, module.check_mode, module=name)
+    # What stands in a command is meant as it is: "$HOME" in an option is no variable.
+    run_command = functools.partial(module.run_command, expand_user_and_vars=False)
+    host = Host(run_command, module.check_mode, module=name)
     try:
         with _interruptible():
             outcome = _converged(module.params, converge, host, root, changes_host)

@@ -69,7 +69,11 @@ class _Member(tarfile.TarInfo):
     """A member whose header is looked at before tarfile reads what belongs to it."""
 
     def _proc_member(self, tar):
-        if self.type not in _TYPES and self.size > _MOST_HEADER or self.type == tarfile.GNUTYPE_SPARSE:
+        if (
+            (self.type not in _TYPES
+            and self.size > _MOST_HEADER)
+            or self.type == tarfile.GNUTYPE_SPARSE
+        ):
             raise GearvisorError(f"it has a header of {self.size} bytes, or one of a sparse file")
         return super()._proc_member(tar)
 

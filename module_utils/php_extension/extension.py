@@ -15,8 +15,9 @@ import types
 from typing import NamedTuple
 
 from ..failure import GearvisorError, InvalidOption
-from ..host import packages, release
+from ..host import packages
 from ..host.files import diffs, read_text, restore_text, write_text
+from ..module import Outcome, prepared
 from . import build, releases, sapis, source, tarball
 from .sapis import EXTENSION, SAPIS, php_versions
 
@@ -54,6 +55,12 @@ class Request(NamedTuple):
     run_tests: bool = False
     worker_directory: str = None
     worker_files: dict = types.MappingProxyType({})
+
+
+def request_of(params):
+    """Return the Request of the module's parameters."""
+    given = {name: params[name] for name in Request._fields}
+    return Request(**{n: tuple(v) if isinstance(v, list) else v for n, v in given.items()})
 
 
 def check_request(request):
@@ -97,14 +104,13 @@ def worker_texts(request):
 
 
 def converge(request, host, check_mode=False):
-    """Make the extension what *request* says; return the module's result.
+    """Make the extension what *request* says; return the Outcome. *host* is a sapis.Host.
 
     Raises GearvisorError, before anything in use is touched, when it cannot be built or does not
     load.
     """
     check_request(request)
     texts = worker_texts(request)
-    release.check_supported()
     work = _Work(request, host, check_mode)
     files_before = {path: read_text(path) for path in texts}
     if request.state == "absent":
@@ -241,7 +247,7 @@ class _Work:
         self.versions = {}
 
     def result(self, files_before, texts):
-        """Return the module's result; *texts* is {path: text or None} of the worker's files."""
+        """Return the Outcome; *texts* is {path: text or None} of the worker's files."""
         changed = [path for path in texts if texts[path] != files_before[path]]
         diff = diffs(
             {**files_before, **{path: before for path, (before, _after) in self.inis.items()}},
@@ -250,17 +256,18 @@ class _Work:
                 **{path: after for path, (_before, after) in self.inis.items()},
             },
         )
-        if self.actions:
-            diff.append({"prepared": "".join(f"{action}\n" for action in self.actions)})
-        return {
-            "changed": bool(self.actions or changed),
-            "actions": self.actions,
-            "files": changed,
+        details = {
             "versions": self.loaded,
             "sapis": list(dict.fromkeys(sapi for its in self.versions.values() for sapi in its)),
             "tests": {version: counts for version, counts in self.tests.items() if counts},
-            "diff": diff,
         }
+        return Outcome(
+            bool(self.actions or changed),
+            self.actions,
+            changed,
+            diff + prepared(self.actions),
+            details=details,
+        )
 
     def _do(self, action, function, *arguments):
         self.actions.append(action)

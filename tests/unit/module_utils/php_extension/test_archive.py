@@ -136,6 +136,20 @@ def test_bombs(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("kind", ["pax", "gnu"])
+def test_a_header_that_is_a_bomb(tmp_path, kind):
+    """tarfile would read it whole before it shows the member."""
+    content = io.BytesIO()
+    format_ = {"pax": tarfile.PAX_FORMAT, "gnu": tarfile.GNU_FORMAT}[kind]
+    with tarfile.open(fileobj=content, mode="w:gz", format=format_) as tar:
+        member = tarfile.TarInfo("a" * 300 if kind == "pax" else "a" * 3_000_000)
+        member.pax_headers = {"comment": "x" * 3_000_000}
+        tar.addfile(member)
+    with pytest.raises(GearvisorError, match="a header of 3"):
+        archive.unpack(content.getvalue(), str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
 PACKAGE_XML = """<package><version>
   <release>2.1.4</release><api>2.1.4</api></version><stability><release>stable</release></stability>
 <changelog><release><version><release>2.1.3</release></version></release></changelog></package>"""

@@ -82,6 +82,11 @@ def test_bad_input_names_option_value_and_way_out(request_, words):
         assert word in str(error.value)
 
 
+def converge(*arguments, **options):
+    """Return the module's result."""
+    return extension.converge(*arguments, **options).as_result()
+
+
 class Machine:
     """A Debian host: packages, phpenmod's links, and what PHP tells, by the first words of commands."""
 
@@ -105,8 +110,8 @@ class Machine:
             for sapi in sapis.found(self.installed, version):
                 (self.etc / version / sapi / "conf.d").mkdir(parents=True)
 
-    def run(self, argv, **_):
-        line = " ".join(argv)
+    def run(self, argv, environ_update=None, **_):
+        line = " ".join([*argv, *(environ_update if "timeout" in argv else ())])
         self.calls.append(line)
         for words, answer in self.answers.items():
             if words in line:
@@ -182,7 +187,7 @@ def tarball_of_debian(monkeypatch):
 def test_enabled_and_loading_is_no_change(tmp_path):
     machine = Machine(tmp_path, PACKAGED)
     machine.enable()
-    result = extension.converge(extension.Request(), machine.host)
+    result = converge(extension.Request(), machine.host)
     assert (result["changed"], result["versions"]) == (False, {"8.2": "2.1.4"})
     assert [call.split()[0] for call in machine.calls] == ["dpkg-query", "/usr/bin/php8.2"]
 
@@ -191,7 +196,7 @@ def test_an_extension_that_does_not_load_is_not_enabled(tmp_path):
     failure = (0, "\n", "undefined symbol: x")
     machine = Machine(tmp_path, PACKAGED, {"extension=gearman.so": failure})
     with pytest.raises(GearvisorError, match=r"8\.2.*undefined symbol: x.*--ri gearman"):
-        extension.converge(extension.Request(), machine.host)
+        converge(extension.Request(), machine.host)
     assert not machine.ran("phpenmod")
 
 
@@ -204,7 +209,7 @@ def test_an_extension_that_does_not_load_is_not_enabled(tmp_path):
 )
 def test_check_mode_on_an_untouched_host(tmp_path, request_, actions):
     machine = Machine(tmp_path)
-    result = extension.converge(request_, machine.host, check_mode=True)
+    result = converge(request_, machine.host, check_mode=True)
     assert result["actions"] == actions
     assert [call.split()[0] for call in machine.calls] == ["dpkg-query"]
 
@@ -223,7 +228,7 @@ def test_fpm_is_told_when_it_gets_the_extension(tmp_path, monkeypatch):
     machine = Machine(tmp_path, (*PACKAGED, "php8.2-fpm"))
     machine.enable("cli")
     fpm_runs(tmp_path)
-    result = extension.converge(extension.Request(sapis=("cli", "fpm")), machine.host)
+    result = converge(extension.Request(sapis=("cli", "fpm")), machine.host)
     assert result["actions"] == ["enable gearman for PHP 8.2 fpm", "reload php8.2-fpm"]
     ((daemon, extensions),) = told
     assert (daemon.service, extensions) == ("php8.2-fpm", {"/usr/lib/php/20220829/gearman.so"})
@@ -234,7 +239,7 @@ def test_fpm_is_left_alone_when_it_has_the_extension(tmp_path):
     machine.enable("cli")
     machine.enable("fpm")
     fpm_runs(tmp_path, "/usr/lib/php/20220829/gearman.so")
-    result = extension.converge(extension.Request(sapis=("cli", "fpm")), machine.host)
+    result = converge(extension.Request(sapis=("cli", "fpm")), machine.host)
     assert not result["changed"]
     assert not machine.ran("service")
 
@@ -242,14 +247,14 @@ def test_fpm_is_left_alone_when_it_has_the_extension(tmp_path):
 def test_fpm_is_started_when_it_was_not_there(tmp_path):
     machine = Machine(tmp_path, PACKAGED)
     machine.enable("cli")
-    result = extension.converge(extension.Request(sapis=("cli", "fpm")), machine.host)
+    result = converge(extension.Request(sapis=("cli", "fpm")), machine.host)
     assert "start php8.2-fpm" in result["actions"]
     assert machine.ran("service php8.2-fpm restart")
 
 
 def test_no_sapis_means_those_that_are_there(tmp_path):
     machine = Machine(tmp_path, (*PACKAGED, "php8.2-cgi"))
-    result = extension.converge(extension.Request(sapis=()), machine.host)
+    result = converge(extension.Request(sapis=()), machine.host)
     assert result["sapis"] == ["cli", "cgi"]
     assert sapis.enabled(machine.host, "8.2", "cgi", "gearman")
 
@@ -259,7 +264,7 @@ def test_no_sapis_means_those_that_are_there(tmp_path):
 
 def test_from_source(tmp_path):
     machine = Machine(tmp_path, PHP)
-    result = extension.converge(FROM_SOURCE, machine.host)
+    result = converge(FROM_SOURCE, machine.host)
     ini = source.paths(machine.host, "8.2").ini
     assert result["actions"] == [
         "install gcc libc6-dev libgearman-dev make php8.2-dev",
@@ -270,23 +275,23 @@ def test_from_source(tmp_path):
     assert result["versions"] == {"8.2": "2.1.4"}
     assert result["diff"][0]["before_header"] == ini
     assert machine.ran("apt-mark manual libgearman8")
-    again = extension.converge(FROM_SOURCE, machine.host)
+    again = converge(FROM_SOURCE, machine.host)
     assert (again["changed"], again["versions"]) == (False, {"8.2": "2.1.4"})
 
 
 def test_a_rerun_neither_installs_nor_builds(tmp_path):
     machine = Machine(tmp_path, PHP)
-    extension.converge(FROM_SOURCE, machine.host)
+    converge(FROM_SOURCE, machine.host)
     del machine.installed["gcc"], machine.installed["php8.2-dev"]
     machine.calls.clear()
-    assert not extension.converge(FROM_SOURCE, machine.host)["changed"]
+    assert not converge(FROM_SOURCE, machine.host)["changed"]
     assert [call.split()[0] for call in machine.calls] == ["dpkg-query"] + 2 * ["/usr/bin/php8.2"]
 
 
 @pytest.mark.parametrize("name", ["libgearman8", "php", "release", "tests"])
 def test_it_is_built_again_only_for_a_reason(tmp_path, name):
     machine = Machine(tmp_path, PHP)
-    extension.converge(FROM_SOURCE, machine.host)
+    converge(FROM_SOURCE, machine.host)
     request_ = FROM_SOURCE
     if name == "libgearman8":
         machine.installed[name] = "1.1.21"
@@ -297,31 +302,31 @@ def test_it_is_built_again_only_for_a_reason(tmp_path, name):
             method="source", version="2.1.3", url=("http://a/b",), checksum="unverified"
         )
         with pytest.raises(InvalidOption, match="is not what the tarball holds"):
-            extension.converge(request_, machine.host)
+            converge(request_, machine.host)
         return
     else:
         request_ = FROM_SOURCE._replace(run_tests=True)
         passed = "Tests skipped   :     0 x\nTests failed    :     0 x\nTests passed    :    65 x\n"
         machine.answers["--kill-child"] = (0, passed, "")
     before = machine.state()
-    checked = extension.converge(request_, machine.host, check_mode=True)
+    checked = converge(request_, machine.host, check_mode=True)
     assert machine.state() == before
-    result = extension.converge(request_, machine.host)
+    result = converge(request_, machine.host)
     assert [action for action in checked["actions"] if action.startswith("build")]
     assert result["actions"] == checked["actions"]
-    assert not extension.converge(request_, machine.host)["changed"]
+    assert not converge(request_, machine.host)["changed"]
 
 
 def test_a_borrowed_job_server_goes_again(tmp_path):
     machine = Machine(tmp_path, PHP)
     passed = "Tests failed    :     0 x\nTests passed    :    65 x\n"
     machine.answers["--kill-child"] = (0, passed, "")
-    result = extension.converge(FROM_SOURCE._replace(run_tests=True), machine.host)
+    result = converge(FROM_SOURCE._replace(run_tests=True), machine.host)
     assert result["tests"] == {"8.2": {"passed": 65, "failed": 0}}
     assert "gearman-job-server" not in machine.installed
     machine.installed["gearman-job-server"] = "1"
     machine.installed["libgearman8"] = "1.1.21"
-    extension.converge(FROM_SOURCE._replace(run_tests=True), machine.host)
+    converge(FROM_SOURCE._replace(run_tests=True), machine.host)
     assert "gearman-job-server" in machine.installed
 
 
@@ -329,13 +334,13 @@ def test_source_and_package_exclude_each_other(tmp_path):
     machine = Machine(tmp_path, (*PACKAGED, "php8.2-fpm"))
     machine.enable("cli")
     machine.enable("fpm")
-    to_source = extension.converge(FROM_SOURCE, machine.host)
+    to_source = converge(FROM_SOURCE, machine.host)
     assert "remove php-gearman php8.2-gearman" in to_source["actions"]
     assert not {"php-gearman", "php8.2-gearman"} & set(machine.installed)
     # A SAPI that had the extension keeps it, named or not.
     assert sapis.enabled_sapis(machine.host, "8.2", "gearman-source") == ["cli", "fpm"]
     assert sapis.enabled_sapis(machine.host, "8.2", "gearman") == []
-    to_package = extension.converge(extension.Request(), machine.host)
+    to_package = converge(extension.Request(), machine.host)
     assert "remove gearman that was built for PHP 8.2" in to_package["actions"]
     assert sapis.enabled_sapis(machine.host, "8.2", "gearman") == ["cli", "fpm"]
     assert sapis.enabled_sapis(machine.host, "8.2", "gearman-source") == []
@@ -345,7 +350,7 @@ def test_source_and_package_exclude_each_other(tmp_path):
 def test_the_new_is_enabled_before_the_old_goes(tmp_path):
     machine = Machine(tmp_path, PACKAGED)
     machine.enable()
-    extension.converge(FROM_SOURCE, machine.host)
+    converge(FROM_SOURCE, machine.host)
     steps = [call for call in machine.calls if "phpenmod" in call or "remove" in call]
     assert ["phpenmod" in step for step in steps if "--simulate" not in step] == [True, False]
 
@@ -355,7 +360,7 @@ def test_packages_that_need_the_package_are_not_taken_along(tmp_path):
     machine.needs_it = {"icinga-gearman"}
     before = machine.state()
     with pytest.raises(InvalidOption, match=r"method: 'source'.*icinga-gearman.*Remove icinga"):
-        extension.converge(FROM_SOURCE, machine.host)
+        converge(FROM_SOURCE, machine.host)
     assert machine.state() == before
 
 
@@ -373,13 +378,13 @@ def test_a_build_that_fails_leaves_the_extension_in_use(tmp_path, words, before)
     if before == "package":
         machine.enable()
     else:
-        extension.converge(FROM_SOURCE, machine.host)
+        converge(FROM_SOURCE, machine.host)
         machine.installed["libgearman8"] = "1.1.21"
     machine.installed.update(dict.fromkeys([*source.BUILD_PACKAGES, "php8.2-dev"], "1"))
     state = machine.state()
     machine.answers[words] = (1, "", FAILURES[words])
     with pytest.raises(GearvisorError, match=FAILURES[words]):
-        extension.converge(FROM_SOURCE, machine.host)
+        converge(FROM_SOURCE, machine.host)
     assert machine.state() == state
 
 
@@ -387,13 +392,13 @@ def test_a_build_that_fails_leaves_the_extension_in_use(tmp_path, words, before)
 def test_what_fails_after_the_swap_is_undone(tmp_path, before):
     machine = Machine(tmp_path, PHP)
     if before == "source":
-        extension.converge(FROM_SOURCE, machine.host)
+        converge(FROM_SOURCE, machine.host)
         machine.installed["libgearman8"] = "1.1.21"
     machine.installed.update(dict.fromkeys([*source.BUILD_PACKAGES, "php8.2-dev"], "1"))
     state = machine.state()
     machine.answers["/usr/bin/php8.2 -c"] = (139, "", "Segmentation fault")
     with pytest.raises(GearvisorError, match="Segmentation fault"):
-        extension.converge(FROM_SOURCE, machine.host)
+        converge(FROM_SOURCE, machine.host)
     assert machine.state() == state
 
 
@@ -408,7 +413,7 @@ def test_a_full_disk_is_told_and_leaves_the_extension_in_use(tmp_path, monkeypat
 
     monkeypatch.setattr(build.archive, "unpack", full)
     with pytest.raises(GearvisorError, match="No space left on device: /usr/local/src/x"):
-        extension.converge(FROM_SOURCE, machine.host)
+        converge(FROM_SOURCE, machine.host)
     assert machine.state() == state
 
 
@@ -416,42 +421,42 @@ def test_a_release_that_does_not_fit_is_refused_before_anything_else(tmp_path):
     machine = Machine(tmp_path, PHP)
     before = machine.state()
     with pytest.raises(InvalidOption, match=r"PHP 5\.1 to 5\.6, not with 8\.2"):
-        extension.converge(FROM_SOURCE._replace(version="1.0.3"), machine.host)
+        converge(FROM_SOURCE._replace(version="1.0.3"), machine.host)
     assert machine.state() == before
 
 
 @pytest.mark.parametrize("method", ["package", "source"])
 def test_absent_undoes_all_of_it(tmp_path, method):
     machine = Machine(tmp_path, PACKAGED if method == "package" else PHP)
-    machine.enable() if method == "package" else extension.converge(FROM_SOURCE, machine.host)
+    machine.enable() if method == "package" else converge(FROM_SOURCE, machine.host)
     absent = extension.Request(state="absent")
     before = machine.state()
-    checked = extension.converge(absent, machine.host, check_mode=True)
+    checked = converge(absent, machine.host, check_mode=True)
     assert machine.state() == before
-    result = extension.converge(absent, machine.host)
+    result = converge(absent, machine.host)
     assert result["actions"] == checked["actions"] != []
     assert machine.state()[0] == {}
     assert not [name for name in machine.installed if "gearman" in name and "php" in name]
-    assert not extension.converge(absent, machine.host)["changed"]
+    assert not converge(absent, machine.host)["changed"]
 
 
 def test_every_php_version_gets_what_fits_it(tmp_path):
     machine = Machine(tmp_path, (*PHP, "php8.4-cli", "php8.4-fpm"))
-    result = extension.converge(FROM_SOURCE._replace(sapis=()), machine.host)
+    result = converge(FROM_SOURCE._replace(sapis=()), machine.host)
     assert result["versions"] == {"8.2": "2.1.4", "8.4": "2.1.4"}
     assert sapis.enabled_sapis(machine.host, "8.2", "gearman-source") == ["cli"]
     assert sapis.enabled_sapis(machine.host, "8.4", "gearman-source") == ["cli", "fpm"]
     for version in ("8.2", "8.4"):
         assert machine.ran(f"/usr/bin/phpize{version}")
         assert machine.ran(f"--with-php-config=/usr/bin/php-config{version}")
-    assert not extension.converge(FROM_SOURCE._replace(sapis=()), machine.host)["changed"]
+    assert not converge(FROM_SOURCE._replace(sapis=()), machine.host)["changed"]
 
 
 def test_only_the_php_versions_that_are_named(tmp_path):
     machine = Machine(tmp_path, (*PHP, "php8.4-cli"))
-    extension.converge(FROM_SOURCE._replace(php=("8.4",)), machine.host)
+    converge(FROM_SOURCE._replace(php=("8.4",)), machine.host)
     assert source.versions(machine.host) == ["8.4"]
-    extension.converge(extension.Request(state="absent", php=("8.2",)), machine.host)
+    converge(extension.Request(state="absent", php=("8.2",)), machine.host)
     assert source.versions(machine.host) == ["8.4"]
 
 
@@ -466,12 +471,12 @@ def test_worker_files_are_written_once(tmp_path):
         worker_directory=str(tmp_path / "php"), worker_files={"src/Worker.php": "<?php\n"}
     )
     path = str(tmp_path / "php/src/Worker.php")
-    assert extension.converge(request_, where, check_mode=True)["files"] == [path]
+    assert converge(request_, where, check_mode=True)["files"] == [path]
     assert not (tmp_path / "php").exists()
-    first = extension.converge(request_, where)
+    first = converge(request_, where)
     assert (first["changed"], first["files"]) == (True, [path])
     assert (tmp_path / "php/src/Worker.php").read_text() == "<?php\n"
-    assert not extension.converge(request_, where)["changed"]
+    assert not converge(request_, where)["changed"]
 
 
 @pytest.mark.parametrize(
@@ -489,6 +494,6 @@ def test_worker_files_are_written_once(tmp_path):
 )
 def test_bad_worker_files(tmp_path, fields, words):
     with pytest.raises(InvalidOption) as error:
-        extension.converge(extension.Request(**fields), Machine(tmp_path).host)
+        converge(extension.Request(**fields), Machine(tmp_path).host)
     for word in words:
         assert word in str(error.value)
