@@ -70,10 +70,8 @@ class _Member(tarfile.TarInfo):
 
     def _proc_member(self, tar):
         if (
-            (self.type not in _TYPES
-            and self.size > _MOST_HEADER)
-            or self.type == tarfile.GNUTYPE_SPARSE
-        ):
+            self.type not in _TYPES and self.size > _MOST_HEADER
+        ) or self.type == tarfile.GNUTYPE_SPARSE:
             raise GearvisorError(f"it has a header of {self.size} bytes, or one of a sparse file")
         return super()._proc_member(tar)
 
