@@ -16,6 +16,7 @@ import re
 from typing import NamedTuple
 
 from ..failure import InvalidOption
+from . import commands
 from .config_file import environment_text, option_text
 from .options import DEFAULTS, KINDS, PARAMETERS, PROGRAM_NAME, SECRETS
 from .values import byte_count
@@ -28,6 +29,10 @@ _EXPANSION = re.compile(
 _PER_PROCESS = ("process_num", "program_name")
 _PER_SECTION = re.compile(r"%\((?:process_num|program_name|group_name|ENV_)")
 _KNOWN = ("here", "host_node_name", "program_name", "group_name", "process_num", "numprocs")
+_DEVICE = re.compile(
+    r"//?(?:dev/(?:stdout|stderr|null|full|console|tty\w*|pts/[0-9]+|fd/[0-9]+)"
+    r"|proc/(?:self|thread-self|[0-9]+)/fd/[0-9]+)\Z"
+)
 
 
 class Section(NamedTuple):
@@ -63,6 +68,7 @@ def sections(name, program, layout="processes", kind="program"):
         _check_expansions(
             f"{where}.environment_expanded.{variable}", value, layout, shown="(not shown)"
         )
+    commands.check(f"{where}.command", program["command"])
     for option, value in program.items():
         if KINDS[option] == "text":
             _check_expansions(f"{where}.{option}", value, layout)
@@ -205,7 +211,12 @@ def check_shared_logs(all_sections):
 
 def _is_file(program, channel):
     path = program.get(f"{channel}_logfile", "auto")
-    return not _is_no_path(path) and not path.startswith("/dev/")
+    return not _is_no_path(path) and not is_device(path)
+
+
+def is_device(path):
+    """Return whether the log is what supervisord itself has open, or a device, and no file."""
+    return _DEVICE.match(os.path.normpath(path)) is not None
 
 
 def _check_expansions(option, value, layout, shown=None):
@@ -262,11 +273,24 @@ def _check_second_expansion(option, value, layout):
 
 def _check_path(option, value):
     """Refuse a relative path: it would start at whatever directory supervisord was started in."""
-    if value.startswith(("/", "%(")):
+    is_log = option.endswith("_logfile")
+    if value.startswith("~"):
+        raise InvalidOption(
+            option,
+            value,
+            "begins with '~', the home directory of supervisord's user and not of the program's",
+            "Write it from / on" + (", such as /var/log/gearman-worker/NAME.log" if is_log else ""),
+        )
+    if is_log and _is_no_path(value):
         return
-    if option.endswith("_logfile") and (value.startswith("~") or _is_no_path(value)):
-        return
-    raise InvalidOption(option, value, "is no absolute path", "Write it from / on")
+    if not value.startswith(("/", "%(")):
+        raise InvalidOption(option, value, "is not an absolute path", "Write it from / on")
+    if is_log and value.endswith("/"):
+        raise InvalidOption(
+            option, value, "is a directory", "Name a file in it, such as %(program_name)s.log"
+        )
+    if is_log and ".." in value.split("/"):
+        raise InvalidOption(option, value, "holds '..'", "Write the path without it")
 
 
 def _is_no_path(log):

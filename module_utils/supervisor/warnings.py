@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from . import commands
 from .options import DEFAULTS
 
 # (what to look for, what to say). Supervisor's documentation has the pieces: "Process States"
@@ -19,8 +20,9 @@ _CAUTIONS = (
         "stopwaitsecs: 0 kills a process as soon as it is asked to leave. Give more than its longest job",
     ),
     (
-        lambda value: value("stopasgroup"),
-        "stopasgroup: true sends the stop signal to the children of a running job, too. Use killasgroup",
+        lambda value: value("stopasgroup") and not commands.is_wrapper(value("command") or ""),
+        "stopasgroup: true sends the stop signal to the programs that a running job has started, too. It is "
+        "needed where the first process is a shell or another wrapper; otherwise killasgroup: true is enough",
     ),
     (
         lambda value: value("startsecs") == 0 and value("autorestart") is True,
@@ -40,4 +42,8 @@ def cautions(where, program):
     def value(option):
         return program.get(option, DEFAULTS.get(option))
 
-    return [f"{where}: {text}" for applies, text in _CAUTIONS if applies(value)]
+    found = [text for applies, text in _CAUTIONS if applies(value)]
+    in_command = commands.advice(program.get("command", ""), bool(value("stopasgroup")))
+    return [f"{where}: {text}" for text in found] + [
+        f"{where}.command: {text}" for text in in_command
+    ]

@@ -172,7 +172,6 @@ def test_log_files_are_expanded_twice(path):
     ("option", "value"),
     [
         ("directory", "srv"),
-        ("directory", "~/srv"),
         ("directory", "./srv"),
         ("stdout_logfile", "mail.log"),
         ("stderr_logfile", "log/mail.log"),
@@ -182,11 +181,11 @@ def test_relative_path_is_refused(option, value):
     with pytest.raises(InvalidOption) as caught:
         sections_of(**{option: value})
     assert str(caught.value) == (
-        f"programs.mail.{option}: {value!r} is no absolute path. Write it from / on"
+        f"programs.mail.{option}: {value!r} is not an absolute path. Write it from / on"
     )
 
 
-@pytest.mark.parametrize("log", ["AUTO", "none", "off", "/dev/stdout", "~/x.log", "%(here)s/x.log"])
+@pytest.mark.parametrize("log", ["AUTO", "none", "off", "/dev/stdout", "%(here)s/x.log"])
 def test_log_places_that_are_accepted(log):
     (section,) = sections_of(stdout_logfile=log)
     assert section.options["stdout_logfile"] == log
@@ -238,6 +237,20 @@ LOG, SIZE, ERR, ERR_SIZE = (
         ),
         ({"numprocs": 2, LOG: "AUTO"}, [{LOG: "AUTO"}, {LOG: "AUTO"}]),
         ({"numprocs": 2, LOG: "/dev/stdout"}, [{LOG: "/dev/stdout"}, {LOG: "/dev/stdout"}]),
+        *(
+            ({"numprocs": 2, LOG: path}, [{LOG: path}, {LOG: path}])
+            for path in (
+                "/dev/stderr",
+                "/dev/fd/1",
+                "/proc/self/fd/1",
+                "/proc/1/fd/1",
+                "/dev//null",
+            )
+        ),
+        (
+            {"numprocs": 2, LOG: "/dev/shm/a.log"},
+            [{LOG: "/dev/shm/a.log"}, {LOG: "/dev/shm/a_01.log"}],
+        ),
         (
             {LOG: "/l/a.log", ERR: "/l/b.log", "redirect_stderr": True},
             [{LOG: "/l/a.log", "redirect_stderr": "true"}],
@@ -255,6 +268,12 @@ LOG, SIZE, ERR, ERR_SIZE = (
         "number already there",
         "automatic",
         "device",
+        "stderr",
+        "descriptor",
+        "own descriptor",
+        "first process's descriptor",
+        "null",
+        "file in memory",
         "redirected already",
     ],
 )
@@ -368,3 +387,26 @@ def test_both_environments_become_one():
     assert first.options["environment"] == f'A="00",{rest}'
     assert second.options["environment"] == f'A="01",{rest}'
     assert "environment_expanded" not in first.options
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("directory", "~/srv", ["'~'", "Write it from / on"]),
+        ("stdout_logfile", "~/logs/x.log", ["'~'", "/var/log/gearman-worker/NAME.log"]),
+        ("stderr_logfile", "~deploy/x.log", ["'~'"]),
+        ("stdout_logfile", "/var/log/x/", ["is a directory", "Name a file in it"]),
+        ("stdout_logfile", "/var/log/../x.log", ["holds '..'"]),
+    ],
+)
+def test_other_paths_that_are_refused_by_name(option, value, words):
+    with pytest.raises(InvalidOption) as caught:
+        sections_of(**{option: value})
+    for word in [f"programs.mail.{option}: {value!r} ", *words]:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["program", "eventlistener", "fcgi-program"])
+def test_a_command_that_needs_a_shell_is_refused(kind):
+    with pytest.raises(InvalidOption, match=r"command: .*runs no shell"):
+        sections.sections("mail", {"command": "cd /srv && php x"}, kind=kind)

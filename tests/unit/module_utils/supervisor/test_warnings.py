@@ -17,6 +17,9 @@ from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.war
         ({"stopsignal": 9}, ["stopsignal: KILL", "TERM"]),
         ({"stopwaitsecs": 0}, ["stopwaitsecs: 0", "longest job"]),
         ({"stopasgroup": True}, ["stopasgroup", "killasgroup"]),
+        ({"command": "php x.php > /dev/null"}, ["programs.mail.command", "stdout_logfile"]),
+        ({"command": "npm run w"}, ["npm", "stopasgroup: true", "killasgroup: true"]),
+        ({"command": "npm run w", "killasgroup": True}, ["npm", "stopasgroup: true"]),
         ({"startsecs": 0, "autorestart": True}, ["startsecs: 0", "startsecs: 1"]),
         ({"startretries": 0, "autorestart": True}, ["startretries: 0", "3 or more"]),
     ],
@@ -34,6 +37,7 @@ def test_costly_combinations_are_worth_a_warning(given, words):
         {"autorestart": True},
         {"startsecs": 0},
         {"startretries": 0},
+        {"command": "npm run w", "stopasgroup": True},
         {"killasgroup": True, "stopwaitsecs": 300, "stopsignal": "INT"},
     ],
 )
