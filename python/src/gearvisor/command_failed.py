@@ -48,6 +48,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     show.add_argument("ids", nargs="+", metavar="ID", help="an id, or its beginning")
     for verb in (again, drop):
         verb.add_argument("ids", nargs="*", metavar="ID", help="an id, or its beginning")
+        verb.add_argument(
+            "--missing-ok", action="store_true", help="leave out ids that this host does not have"
+        )
     listing.add_argument(
         "--limit", type=_limit, default=LIMIT, metavar="N", help=f"0: all (default {LIMIT})"
     )
@@ -191,7 +194,11 @@ def _chosen(arguments: argparse.Namespace, errors: Errors) -> _Chosen:
     if arguments.ids:
         if arguments.all:
             raise UsageError("--all goes with filters, not with ids")
-        places = [failed_jobs.resolve(places, given) for given in arguments.ids]
+        known = places
+        places = []
+        for given in arguments.ids:
+            if not arguments.missing_ok or failed_jobs.begin_so(known, given):
+                places.append(failed_jobs.resolve(known, given))
     elif not arguments.all:
         raise UsageError(
             f"failed {arguments.verb}: name the ids of failed jobs, or give --all, with"

@@ -222,9 +222,14 @@ def recover(directory: str = failed.DIRECTORY) -> list[str]:
     return recovered
 
 
+def begin_so(found: Iterable[Place], given: str) -> dict[str, Place]:
+    """Return the entries whose id is, or begins with, what was given."""
+    return {each.id: each for each in found if each.id.startswith(given.lower())}
+
+
 def resolve(found: Iterable[Place], given: str) -> Place:
-    """Return the entry whose id is, or begins with, what was given; raises FailedJobError."""
-    fitting = {each.id: each for each in found if each.id.startswith(given.lower())}
+    """Return the only entry of begin_so; raises FailedJobError."""
+    fitting = begin_so(found, given)
     if len(fitting) == 1:
         return fitting.popitem()[1]
     if fitting:

@@ -150,6 +150,7 @@ def test_which_ones_has_to_be_named(run, add, verb):
     assert run(verb, entry_id, "--all")[0] == 2
     code, _, errors = run(verb, "ffffffff")
     assert code == 1 and "no failed job has this id" in errors
+    assert run(verb, "--missing-ok", "ffffffff")[0] == 0
     assert len(listed(run)) == 1
 
 
