@@ -81,15 +81,53 @@ options:
     choices: [processes, numprocs]
     default: processes
   batch:
-    description: How many processes of one program are replaced or restarted at a time.
-    type: int
+    description: >-
+      How many processes of one program are replaced or restarted at a time, as a number or as a share of
+      its processes such as V(25%).
+    type: raw
     default: 1
   max_unavailable:
     description:
       - How many processes of one program may be other than C(RUNNING) during a change or restart,
-        those that were down before included.
+        those that were down before included; a number or a share such as V(25%).
       - Unset, it is O(batch).
+    type: raw
+  stable:
+    description:
+      - Seconds for which a started process must run on end, with one pid, before it counts as up. With V(0),
+        supervisord's C(RUNNING) is enough.
+      - With more, a worker must also be registered with each job server that answers - for the functions
+        it served before, or for those of C(functions). Gearvisor's workers are found by their client id;
+        of others, the number of workers per function has to be back to what it was. Functions paused on
+        the host are left out.
+    type: float
+    default: 0
+  watch:
+    description: >-
+      Seconds for which the first batch of each program is watched by its workers' status files when it was
+      replaced or restarted. V(0) means that it is not watched.
+    type: float
+    default: 0
+  watch_jobs:
+    description: Jobs after which the watch ends, if they are done earlier.
     type: int
+    default: 20
+  max_failures:
+    description: >-
+      The share of failed jobs, above that of the program's processes before, that stops the rollout and takes
+      it back.
+    type: float
+    default: 0.2
+  min_jobs:
+    description: With fewer jobs than this, the watch proves nothing, which RV(proved) and a warning tell.
+    type: int
+    default: 5
+  inventory_hostname:
+    description: >-
+      Name of this host in the inventory. When it is given, each program finds C(GEARVISOR_WORKER) in its
+      environment (this name, a slash and the name of the process), and its user's C(HOME) and C(USER),
+      unless it sets them itself.
+    type: str
   fingerprint:
     description:
       - Files and directories, on the target, whose content is the programs' code. When it changes,
@@ -128,6 +166,14 @@ options:
     type: list
     elements: str
     default: []
+  lock_timeout:
+    description: How many seconds to wait while another run of a module changes this host.
+    type: int
+    default: 300
+  untested_release:
+    description: Also run on a Debian release that Gearvisor is not tested on.
+    type: bool
+    default: false
 attributes:
   check_mode:
     support: full
@@ -198,6 +244,29 @@ users:
   returned: success
   type: list
   elements: str
+release:
+  description: >-
+    The release before and after, and the running processes of the fleet by release. With several links,
+    before and after are mappings by link.
+  returned: when a program has a release
+  type: dict
+  sample:
+    before: /srv/app/releases/1
+    after: /srv/app/releases/2
+    processes: {"/srv/app/releases/2": ["mail_00:mail_00"]}
+proved:
+  description: Whether the first batch of each program that was watched did enough jobs.
+  returned: when a first batch was watched
+  type: bool
+watched:
+  description: Jobs and failures of the first batch by program.
+  returned: when a first batch was watched
+  type: dict
+  sample: {"mail": {"jobs": 20, "failed": 0, "proved": true}}
+seconds:
+  description: How long the change took, with its roll-back if there was one.
+  returned: when something changed, or failed
+  type: float
 processes:
   description: The fleet's processes after the call.
   returned: success, not in check mode
@@ -205,20 +274,22 @@ processes:
   elements: dict
   sample: [{"name": "mail_00:mail_00", "state": "RUNNING", "pid": 4242}]
 reason:
-  description: Why a process did not start, in supervisord's words.
-  returned: when a process does not start
+  description: Why a process did not come up, or why the watch stopped the rollout.
+  returned: when a process does not come up or does not do its jobs
   type: str
 output:
   description: The last lines that process wrote.
-  returned: when a process does not start
+  returned: when a process does not come up or does not do its jobs
   type: str
 """
 
+import math
 import re
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.failure import GearvisorError, InvalidOption
+from ..module_utils import module
+from ..module_utils.failure import InvalidOption
 from ..module_utils.supervisor import fleet, options, values
 
 ARGUMENTS = {
@@ -228,8 +299,13 @@ ARGUMENTS = {
     "defaults": {"type": "dict", "default": {}},
     "fleet": {"type": "str", "default": "default"},
     "layout": {"type": "str", "choices": ["processes", "numprocs"], "default": "processes"},
-    "batch": {"type": "int", "default": 1},
-    "max_unavailable": {"type": "int"},
+    "batch": {"type": "raw", "default": 1},
+    "max_unavailable": {"type": "raw"},
+    "stable": {"type": "float", "default": 0},
+    "watch": {"type": "float", "default": 0},
+    "watch_jobs": {"type": "int", "default": 20},
+    "max_failures": {"type": "float", "default": 0.2},
+    "min_jobs": {"type": "int", "default": 5},
     "fingerprint": {"type": "list", "elements": "path", "default": []},
     "restart": {"type": "bool", "default": False},
     "purge": {"type": "bool", "default": False},
@@ -237,8 +313,11 @@ ARGUMENTS = {
     "wait_timeout": {"type": "int", "default": 30},
     "create_directories": {"type": "bool", "default": True},
     "create_users": {"type": "list", "elements": "str", "default": []},
+    "inventory_hostname": {"type": "str"},
+    **module.HOST_ARGUMENTS,
 }
 _HOLD_SECRETS = (*options.PARAMETERS.values(), "defaults")
+_DAY = 24 * 60 * 60
 
 
 def without_secrets(params):
@@ -259,12 +338,28 @@ def _without_secrets(given):
     return {name: value if name in public else "(not shown)" for name, value in given.items()}
 
 
+# (least, most) of each number.
+_BOUNDS = {
+    "wait_timeout": (1, _DAY),
+    "stable": (0, _DAY),
+    "watch": (0, _DAY),
+    "watch_jobs": (1, 10**6),
+    "max_failures": (0, 1),
+    "min_jobs": (0, 10**6),
+}
+
+
 def request_from(params):
     """Return the fleet.Request; raises InvalidOption for numbers that make no sense."""
-    for option in ("batch", "max_unavailable", "wait_timeout"):
-        if params[option] is not None and params[option] < 1:
-            raise InvalidOption(option, params[option], "is below 1", "Use 1 or more")
-    values.number("wait_timeout", params["wait_timeout"], 1, 86_400, "a day")
+    for option, (least, most) in _BOUNDS.items():
+        value = params[option]
+        if not math.isfinite(value) or not least <= value <= most:
+            problem = f"is below {least}" if value < least else "is out of range"
+            way_out = f"Use {least} or more" if value < least else f"Use {least} to {most}"
+            raise InvalidOption(option, value, problem, way_out)
+    for option in ("batch", "max_unavailable"):
+        if params[option] is not None:
+            _check_share(option, params[option])
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", params["fleet"]):
         raise InvalidOption(
             "fleet",
@@ -275,13 +370,31 @@ def request_from(params):
     values.paths("fingerprint", params["fingerprint"])
     for user in params["create_users"]:
         values.user("create_users", user)
+    given = {name: params[name] for name in fleet.Request._fields if name in params}
     return fleet.Request(
         **{
-            **params,
+            **given,
             "fingerprint": tuple(params["fingerprint"]),
             "create_users": tuple(params["create_users"]),
         }
     )
+
+
+def _check_share(option, value):
+    number = re.fullmatch(r"(\d{1,6})(%?)", str(value), re.ASCII)
+    if isinstance(value, bool) or not number:
+        raise InvalidOption(
+            option,
+            value,
+            "is below 1"
+            if re.fullmatch(r"-\d+", str(value))
+            else "is neither a number nor a share",
+            "Use 1 or more, or a share such as 25%",
+        )
+    if int(number.group(1)) < 1:
+        raise InvalidOption(option, value, "is below 1", "Use 1 or more, or a share such as 25%")
+    if number.group(2) and int(number.group(1)) > 100:
+        raise InvalidOption(option, value, "is more than all", "Use 1% to 100%")
 
 
 class _Module(AnsibleModule):
@@ -305,21 +418,24 @@ class _Module(AnsibleModule):
         super().fail_json(self._refusal or msg, **result)
 
 
+def converge(params, host):
+    """Return the Outcome of the fleet's convergence."""
+    result = fleet.converge(request_from(params), fleet.Host(host.run), host.check_mode)
+    common = {name: result.pop(name) for name in ("changed", "files", "diff", "warnings")}
+    return module.Outcome(**common, details=result)
+
+
 def main():
     # no_log keeps the parameters out of the target's syslog: environment values
     # are secrets, but masking them as such would garble every result that
     # happens to contain a short one.
-    module = _Module(argument_spec=ARGUMENTS, supports_check_mode=True, no_log=True)
-    shown = {"invocation": {"module_args": without_secrets(module.params)}}
-    try:
-        result = fleet.converge(
-            request_from(module.params), fleet.Host(module.run_command), module.check_mode
-        )
-    except GearvisorError as error:
-        module.fail_json(msg=str(error), **error.details, **shown)
-    for warning in result.pop("warnings"):
-        module.warn(warning)
-    module.exit_json(**result, **shown)
+    module.run(
+        ARGUMENTS,
+        converge,
+        module_class=_Module,
+        shown=without_secrets,
+        no_log=True,
+    )
 
 
 if __name__ == "__main__":

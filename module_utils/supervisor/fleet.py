@@ -10,41 +10,41 @@ definition does not start, the old files and processes come back.
 
 from __future__ import annotations
 
-import collections
-import configparser
-import glob
 import hashlib
-import http.client
-import inspect
-import json
 import os
-import re
 import types
 from typing import NamedTuple
 
 from ..failure import GearvisorError, InvalidOption
-from ..host.files import diffs, read_text, restore_text
-from . import config_file, options, parser_check, plan, requirements, rollout, rpc, sections
-from .rpc import ConfigRefused, SupervisordUnavailable
+from . import (
+    config_file,
+    identity,
+    options,
+    ownership,
+    plan,
+    program_files,
+    release,
+    requirements,
+    rollout,
+    rpc,
+    sections,
+    watch,
+)
+from .apply import Run
+from .program_files import sections_in
+from .readiness import PAUSED
+from .rpc import SupervisordUnavailable
 from .warnings import cautions
 
 CONFIG = "/etc/supervisor/supervisord.conf"
 DIRECTORY = "/etc/supervisor/conf.d"
 SUPERVISORD = "/usr/bin/supervisord"
-# Program files may hold secrets in environment=.
-_FILE_MODE = 0o640
+RUNTIME = "/run/gearvisor"
 _READY_SECONDS = 30
-# Where Supervisor's error texts quote an environment= line.
-_ENVIRONMENT_IN_ERRORS = (
-    re.compile(r"(?<=key/value pairs in value ).*?(?= in section '|$)", re.DOTALL),
-    re.compile(r"(?<=Format string ).*(?= for 'environment')", re.DOTALL),
-)
-# The sections that Supervisor makes a process group of.
-_GROUP_KINDS = ("program", "group", "eventlistener", "fcgi-program")
 
 
 class Request(NamedTuple):
-    """What the fleet shall be. *programs* is {name: {option: value}} as the user wrote it, or a list
+    """What the fleet must be. *programs* is {name: {option: value}} as the user wrote it, or a list
     of such options with a name.
 
     *defaults* is {option: value} for programs that do not set it.
@@ -66,25 +66,61 @@ class Request(NamedTuple):
     wait_timeout: int = 30
     create_directories: bool = True
     create_users: tuple = ()
+    inventory_hostname: str = None
+    stable: float = 0
+    watch: float = 0
+    watch_jobs: int = 20
+    max_failures: float = 0.2
+    min_jobs: int = 5
+
+    def pace(self):
+        """Return the rollout.Pace."""
+        return rollout.Pace(
+            self.batch,
+            self.max_unavailable,
+            self.wait,
+            self.wait_timeout,
+            self.stable,
+            watch.Settings(self.watch, self.watch_jobs, self.max_failures, self.min_jobs),
+        )
 
 
 class Host(NamedTuple):
-    """Where Supervisor lives on this host; *run* is like AnsibleModule.run_command."""
+    """Where Supervisor and our own files are on this host; *run* is like AnsibleModule.run_command."""
 
     run: object
     config: str = CONFIG
     directory: str = DIRECTORY
     supervisord: str = SUPERVISORD
+    fleets: str = ownership.DIRECTORY
+    runtime: str = RUNTIME
+    paused: str = PAUSED
 
 
-class Files(NamedTuple):
-    """The fleet's files: {path: text}; None is a file that is not there or shall go."""
+class Wanted(NamedTuple):
+    """What the fleet has to be: its typed programs, their sections, the links of their releases."""
 
-    before: dict
-    after: dict
+    programs: dict
+    by_program: dict
+    links: tuple
+    warnings: list
 
-    def changed(self):
-        return {path: new for path, new in self.after.items() if new != self.before.get(path)}
+    @property
+    def sections(self):
+        """{group: Section}"""
+        return {
+            section.group: section
+            for its_sections in self.by_program.values()
+            for section in its_sections
+        }
+
+    def functions(self):
+        """Return {program: list} of the functions that the user gave."""
+        return {
+            name: program["functions"]
+            for name, (_kind, program) in self.programs.items()
+            if program.get("functions")
+        }
 
 
 def converge(request, where, check_mode=False):
@@ -93,27 +129,20 @@ def converge(request, where, check_mode=False):
     Raises GearvisorError (InvalidOption for the user's input) with nothing
     changed, or after everything has been put back.
     """
-    programs = options.typed_programs(
-        {parameter: getattr(request, parameter) for parameter in options.PARAMETERS.values()},
-        request.defaults,
-    )
-    new_by_program = {
-        name: sections.sections(name, program, request.layout, kind)
-        for name, (kind, program) in programs.items()
-    }
-    new = {
-        section.group: section
-        for its_sections in new_by_program.values()
-        for section in its_sections
-    }
+    identity.check(request.inventory_hostname)
+    wanted = _wanted(request, check_mode)
+    new = wanted.sections
     sections.check_shared_logs(new.values())
-    files = _files(request, where, new_by_program, check_mode)
-    old = _sections_in(files.before)
+    files = program_files.wanted(
+        request, where, wanted, fingerprint_of_paths(request.fingerprint, check_mode)
+    )
+    noted, restarting = ownership.read(ownership.path(where.fleets, request.fleet))
+    old = {**noted, **sections_in(files.before)}
     if not check_mode:
         check_installed(where)
     supervisord = connect(where, check_mode)
     new_users = requirements.missing_users(request.create_users)
-    warnings = _check_host(new.values(), supervisord, new_users, check_mode)
+    warnings = wanted.warnings + _check_host(new.values(), supervisord, new_users, check_mode)
     missing = requirements.missing_directories(new.values())
     if missing and not request.create_directories:
         raise InvalidOption(
@@ -122,93 +151,121 @@ def converge(request, where, check_mode=False):
             f"leaves out {', '.join(missing)}",
             "Make them first, or set it to true",
         )
-    drifted, broken = _drift(supervisord)
+    drifted, broken = rpc.drift(supervisord)
     if os.path.exists(where.supervisord) and (files.changed() or broken):
-        users = new_users
-        if check_mode:
-            users = [
-                section.options["user"] for section in new.values() if "user" in section.options
-            ]
-        owners = _dry_run(where, files, missing, users, supervisord)
-        _check_owners(where, files, new, owners)
-    state = plan.State(_loaded(supervisord), drifted)
-    decided = plan.make_plan(old, new, state, _programs_to_restart(request, files, new_by_program))
-    for name, (kind, program) in programs.items():
+        files = program_files.checked(
+            request, where, wanted, files, missing, new_users, supervisord, check_mode
+        )
+        old = {**noted, **sections_in(files.before)}
+    state = plan.State(rpc.loaded(supervisord), drifted)
+    unlisted = _unlisted(request, where, wanted.programs, old, state)
+    old = {group: section for group, section in old.items() if group not in unlisted}
+    restart = _programs_to_restart(request, files, wanted.by_program)
+    decided = plan.make_plan(old, new, state, restart, restarting)
+    for name, (kind, program) in wanted.programs.items():
         if os.path.join(where.directory, f"{name}.conf") in files.changed():
             warnings += cautions(f"{options.PARAMETERS[kind]}.{name}", program)
-    foreign = sorted(drifted - set(old) - set(new))
-    if foreign:
-        warnings.append(f"Edits of others are pending and were left alone: {', '.join(foreign)}")
-    result = _result(files, decided, missing, new_users, warnings)
+    warnings += _about_others(drifted, noted, old, new, unlisted)
+    result = _result(files, decided, missing, new_users, warnings, wanted.links)
     if check_mode:
         return result
     loaded = state.groups
+    run = Run(request, supervisord, where, wanted, files, old, {**unlisted, **old})
     if result["changed"]:
         requirements.make_users(where.run, new_users)
         try:
-            decided = _apply(request, supervisord, files, decided, old, new, missing)
+            result.update(run.apply(decided, missing))
         except BaseException:
             requirements.remove_users(where.run, new_users)
             raise
-        result["plan"] = decided.as_result()
         # Asked again only now: it is what takes longest with a thousand processes.
-        loaded = _loaded(supervisord)
+        loaded = rpc.loaded(supervisord)
+    else:
+        run.note_owned(loaded)
+    processes = [process for group in loaded if group in new for process in loaded[group]]
     result["processes"] = [
         {"name": process.full_name, "state": process.state, "pid": process.pid}
-        for group, processes in loaded.items()
-        if group in new
         for process in processes
     ]
+    if wanted.links:
+        result["release"]["processes"] = release.by_release(processes)
     return result
 
 
-def _files(request, where, new_by_program, check_mode):
-    """Return the fleet's Files; refuses a path that is somebody else's."""
-    before = {}
-    for path in glob.glob(os.path.join(where.directory, "*.conf")):
-        found = _own_text(path, request.fleet)
-        if found is not None:
-            before[path] = found
-    fingerprint = fingerprint_of_paths(request.fingerprint, check_mode)
-    after = {}
-    for name, its_sections in new_by_program.items():
-        path = os.path.join(where.directory, f"{name}.conf")
-        if path not in before and os.path.lexists(path):
-            raise InvalidOption(
-                "programs",
-                name,
-                f"would replace {path}, which this fleet ({request.fleet}) did not write",
-                "Move that file away once its programs are stopped, or choose another name",
-            )
-        after[path] = config_file.render_file(
-            request.fleet, {section.title: section.options for section in its_sections}, fingerprint
+def _wanted(request, check_mode):
+    """Return the Wanted of the request. Raises InvalidOption."""
+    parameters = {name: getattr(request, name) for name in options.PARAMETERS.values()}
+    programs = options.typed_programs(parameters, request.defaults)
+    own = options.by_name("programs", request.programs)
+    by_program, links, warnings = {}, {}, []
+    for name, (kind, program) in programs.items():
+        where = f"{options.PARAMETERS[kind]}.{name}"
+        if program.get("release"):
+            option = f"{where}.release"
+            link = release.resolved(option, program["release"], check_mode)
+            runs = release.applied(program, link)
+            if runs is None and "release" in (own.get(name) or {}):
+                warnings.append(
+                    f"{option}: neither command, directory nor environment names {link.path}, so it has no "
+                    "effect"
+                )
+            if runs is not None:
+                if request.layout == "numprocs":
+                    raise InvalidOption(
+                        "layout",
+                        request.layout,
+                        f"replaces all processes of {name} at once, so a release cannot go in batches",
+                        "Use layout: processes for programs with a release",
+                    )
+                if links.setdefault(link.path, link) != link:
+                    raise InvalidOption(
+                        f"{option}.target",
+                        link.after,
+                        f"is another release than {links[link.path].after}, and {link.path} can lead to one "
+                        "only",
+                        "Give both programs the same release, or each a link of its own",
+                    )
+                program = runs
+                programs[name] = kind, program
+            else:
+                programs[name] = kind, {k: v for k, v in program.items() if k != "release"}
+        by_program[name] = sections.sections(name, program, request.layout, kind)
+        if request.inventory_hostname:
+            by_program[name] = [
+                identity.identified(section, request.inventory_hostname)
+                for section in by_program[name]
+            ]
+    return Wanted(programs, by_program, tuple(links.values()), warnings)
+
+
+def _unlisted(request, where, programs, old, state):
+    """Return {group: Section} of loaded groups of this fleet that are no longer listed and that stay.
+
+    Without purge a program that is no longer listed runs on. Its groups that go because it has
+    fewer processes now are not among them.
+    """
+    if request.purge:
+        return {}
+    return {
+        group: section
+        for group, section in {**sections_in(program_files.own(request, where)), **old}.items()
+        if group in state.groups and section.program not in programs
+    }
+
+
+def _about_others(drifted, noted, old, new, unlisted):
+    """Return warnings about groups that are left alone."""
+    warnings = []
+    foreign = sorted(drifted - set(noted) - set(old) - set(new) - set(unlisted))
+    if foreign:
+        warnings.append(f"Edits of others are pending and were left alone: {', '.join(foreign)}")
+    names = sorted({section.program for section in unlisted.values()})
+    if names:
+        warnings.append(
+            f"These programs of the fleet are no longer listed and run on: {', '.join(names)}. If one was "
+            "renamed, it now runs twice. Set purge: true to stop and remove them"
         )
-    leftovers = {path: None for path in before if path not in after} if request.purge else {}
-    kept = {path for path in before if path in after or path in leftovers}
-    return Files({path: before[path] for path in sorted(kept)}, {**after, **leftovers})
-
-
-def _own_text(path, fleet):
-    try:
-        found = read_text(path)
-    except (UnicodeDecodeError, OSError):
-        return None
-    return found if found is not None and config_file.fleet_of(found) == fleet else None
-
-
-def _sections_in(files):
-    """Return {group: Section} of rendered files; a hand-damaged file counts as empty."""
-    result = {}
-    for path, content in files.items():
-        try:
-            parsed = config_file.parse_sections(content)
-        except configparser.Error:
-            continue
-        program = os.path.basename(path)[: -len(".conf")]
-        for title, values in parsed.items():
-            kind, _colon, group = title.partition(":")
-            result[group] = sections.Section(program, group, values, kind)
-    return result
+    return warnings
 
 
 def check_installed(where):
@@ -243,7 +300,7 @@ def _check_host(its_sections, supervisord, new_users, check_mode):
     In check mode these are warnings: an earlier task of the same play may be
     what would create the user or install the command.
     """
-    path = _environment(supervisord).get("PATH", os.defpath)
+    path = rpc.environment(supervisord).get("PATH", os.defpath)
     warnings = {}
     for section in its_sections:
         for problem in requirements.problems(section, path, new_users):
@@ -251,109 +308,6 @@ def _check_host(its_sections, supervisord, new_users, check_mode):
                 raise problem
             warnings[str(problem)] = None
     return list(warnings)
-
-
-def _environment(supervisord):
-    """Return supervisord's own environment, in which its files are expanded."""
-    if supervisord is None:
-        return dict(os.environ)
-    try:
-        with open(f"/proc/{supervisord.pid()}/environ", "rb") as file:
-            pairs = [
-                entry.decode(errors="surrogateescape").partition("=")
-                for entry in file.read().split(b"\0")
-            ]
-    except OSError:
-        return dict(os.environ)
-    return {name: value for name, separator, value in pairs if separator}
-
-
-def _drift(supervisord):
-    """Return (groups whose definition on disk is not what is loaded, whether the files are broken)."""
-    if supervisord is None:
-        return frozenset(), False
-    try:
-        delta = supervisord.reload_config()
-    except ConfigRefused:
-        return frozenset(), True
-    return delta.added | delta.changed | delta.removed, False
-
-
-def _loaded(supervisord):
-    groups = collections.defaultdict(list)
-    for process in supervisord.processes() if supervisord else ():
-        groups[process.group].append(process)
-    return dict(groups)
-
-
-def _dry_run(where, files, missing, users, supervisord):
-    """Let Supervisor's own parser read the files as they would be. Raises GearvisorError.
-
-    *missing* directories and *users* are taken as existing. Returns {section: [files that define it]}.
-    """
-    request = {
-        "config": where.config,
-        "overlay": files.after,
-        "directories": list(missing),
-        "users": list(users),
-        "environment": _environment(supervisord),
-    }
-    source = inspect.getsource(parser_check)
-    rc, out, err = where.run(
-        [*_interpreter(where.supervisord), "-c", source],
-        data=json.dumps(request),
-    )
-    if rc != 0:
-        raise GearvisorError(
-            f"Supervisor's own parser could not be run: {err.strip() or out.strip()}. "
-            f"See that {where.supervisord} --version works on the host"
-        )
-    answer = json.loads(out)
-    if answer["error"]:
-        raise GearvisorError(_explained(answer["error"], files))
-    return answer["owners"]
-
-
-def _check_owners(where, files, new, owners):
-    """Refuse a group that is also somebody else's. *owners* is {section: [files that define it]}."""
-    by_group = collections.defaultdict(list)
-    for title, paths in owners.items():
-        kind, _colon, group = title.partition(":")
-        if kind in _GROUP_KINDS:
-            by_group[group] += [f"[{title}] in {path}" for path in paths]
-    for section in new.values():
-        found = by_group.get(section.group, [])
-        if not found:
-            raise GearvisorError(
-                f"{where.config} does not include the files in {where.directory}, so Supervisor would never "
-                f"read them. Add 'files = {where.directory}/*.conf' to its [include]. Nothing was written"
-            )
-        if len(found) > 1:
-            raise GearvisorError(
-                f"programs: {section.group} would be defined twice, as {' and '.join(found)}; Supervisor "
-                "mixes the two up silently. Rename the program, or remove the other definition. "
-                "Nothing was written"
-            )
-
-
-def _interpreter(supervisord):
-    """Return the command that runs supervisord's own Python, from its first line."""
-    with open(supervisord, "rb") as file:
-        first = file.readline().decode(errors="replace").strip()
-    return first[2:].split() if first.startswith("#!") else ["/usr/bin/python3"]
-
-
-def _explained(error, files):
-    """Say whose file is wrong, without the environment values that Supervisor's text may hold."""
-    for shown in _ENVIRONMENT_IN_ERRORS:
-        error = shown.sub("(not shown)", error)
-    match = re.search(r"\(file: '([^']+)'\)", error)
-    if match and match.group(1) not in files.after:
-        return (
-            f"{match.group(1)} is broken, and Supervisor reads all of its files or none: {error}. "
-            "That file is not ours: correct or remove it, then run this again. Nothing was written"
-        )
-    return f"Supervisor refuses the programs: {error}. Correct that option; nothing was written"
 
 
 def _programs_to_restart(request, files, new_by_program):
@@ -406,15 +360,28 @@ def _digest_content(digest, path):
                 digest.update(hashlib.sha256(file.read()).digest())
 
 
-def _result(files, decided, missing, new_users, warnings):
+def _result(files, decided, missing, new_users, warnings, links):
     changed_files = files.changed()
-    diff = diffs(files.before, changed_files, config_file.masked)
+    diff = [
+        {
+            "before_header": path,
+            "after_header": path,
+            "before": config_file.masked(files.before.get(path) or ""),
+            "after": config_file.masked(text or ""),
+        }
+        for path, text in changed_files.items()
+    ]
+    moves = [link for link in links if link.changes]
     lines = [f"create user: {user}" for user in new_users]
     lines += [f"make directory: {directory}" for directory in missing] + decided.lines()
+    lines += [f"move link: {link.path} to {link.after}" for link in moves]
+    lines += [f"keep: {path} as {path}.adopted" for path in files.adopted]
     if lines:
         diff.append({"prepared": "\n".join(lines) + "\n"})
-    return {
-        "changed": bool(changed_files or missing or new_users or decided.touches_processes),
+    result = {
+        "changed": bool(
+            changed_files or missing or new_users or decided.touches_processes or moves
+        ),
         "files": sorted(changed_files),
         "directories": sorted(missing),
         "users": new_users,
@@ -422,64 +389,14 @@ def _result(files, decided, missing, new_users, warnings):
         "warnings": warnings,
         "diff": diff,
     }
-
-
-def _apply(request, supervisord, files, decided, old, new, missing):
-    """Write the files and carry the plan out; return the plan that was. Puts all back on failure."""
-    made = requirements.make_directories(missing)
-    pace = {
-        "batch": request.batch,
-        "max_unavailable": request.max_unavailable,
-        "wait": request.wait,
-        "wait_timeout": request.wait_timeout,
-    }
-    try:
-        _write(files.changed())
-        decided = plan.confirmed(decided, supervisord.reload_config(), old, new)
-        rollout.carry_out(supervisord, decided, old, new, **pace)
-    except BaseException as error:
-        # Without a changed file the definition is the one on disk: there is none to go back to.
-        back = ""
-        if files.changed():
-            back = _roll_back(supervisord, files, old, new, {**pace, "wait": True})
-        requirements.remove_directories(made)
-        if not isinstance(error, (GearvisorError, OSError, http.client.HTTPException)):
-            raise
-        raise _failure(error, back) from error
-    return decided
-
-
-def _failure(error, back):
-    """Return the GearvisorError for what happened and what became of it."""
-    if isinstance(error, GearvisorError):
-        details, sentences = error.details, [str(error)]
-    else:
-        details, sentences = {}, [f"supervisord or the disk failed in the middle of it: {error}"]
-    if back:
-        sentences.append(back)
-    if "output" in details:
-        output = details["output"]
-        sentences.append(f"Its last output:\n{output}" if output else "It wrote nothing to its log")
-    return GearvisorError(". ".join(sentences), **details)
-
-
-def _write(texts):
-    for path, content in texts.items():
-        restore_text(path, content, _FILE_MODE)
-
-
-def _roll_back(supervisord, files, old, new, pace):
-    """Put the old files and processes back; return a sentence that says so."""
-    try:
-        _write({path: files.before.get(path) for path in files.changed()})
-        drifted, _broken = _drift(supervisord)
-        undo = plan.make_plan(new, old, plan.State(_loaded(supervisord), drifted))
-        # Only what runs differently from the old files is taken back.
-        undo = undo._replace(change=tuple(group for group in undo.change if group in drifted))
-        rollout.carry_out(supervisord, undo, new, old, **pace)
-    except Exception as error:
-        return f"The old definition could not be put back whole: {error}"
-    return "The old definition is back"
+    if links:
+        one = len(links) == 1
+        result["release"] = {
+            "before": links[0].before if one else {link.path: link.before for link in links},
+            "after": links[0].after if one else {link.path: link.after for link in links},
+            "processes": {},
+        }
+    return result
 
 
 class Preview(NamedTuple):

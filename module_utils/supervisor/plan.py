@@ -48,12 +48,13 @@ class State(NamedTuple):
     drifted: frozenset = frozenset()
 
 
-def make_plan(old, new, state, restart_programs=frozenset()):
+def make_plan(old, new, state, restart_programs=frozenset(), restarting=frozenset()):
     """Return the Plan that leads from what is loaded to *new*.
 
     *old* and *new* are {group: Section} by our files before and after;
     *restart_programs* are the programs whose code is new though their
-    definition is not. Groups outside old and new belong to others and are
+    definition is not; *restarting* the groups that an interrupted run was
+    to restart. Groups outside old and new belong to others and are
     never in a plan.
     """
     loaded = state.groups
@@ -61,9 +62,11 @@ def make_plan(old, new, state, restart_programs=frozenset()):
     for group, section in new.items():
         if group not in loaded:
             add.append(group)
-        elif group in state.drifted or _options(old.get(group)) != section.options:
+        elif group in state.drifted or _differs(old.get(group), section):
             change.append(group)
-        elif section.program in restart_programs and _is_wanted(section.options, loaded[group]):
+        elif group in restarting or (
+            section.program in restart_programs and _is_wanted(section.options, loaded[group])
+        ):
             restart.append(group)
         elif wants_start(section.options, loaded[group]):
             start.append(group)
@@ -168,9 +171,17 @@ def next_batch(waiting, processes, batch, max_unavailable):
     return chosen
 
 
+def share(text, count):
+    """Return how many of *count* processes a batch has: a number, or a share such as "25%"; 1 at least."""
+    text = str(text)
+    number = count * int(text[:-1]) // 100 if text.endswith("%") else int(text)
+    return max(1, number)
+
+
 def _is_up(processes):
     return bool(processes) and all(process.state == RUNNING for process in processes)
 
 
-def _options(section):
-    return section.options if section else None
+def _differs(old, new):
+    """Whether the definition changed; of a group that is only noted, supervisord itself knows."""
+    return old is None or (old.options != new.options and "command" in old.options)

@@ -11,11 +11,14 @@ an interrupted play leaves no request behind.
 from __future__ import annotations
 
 import base64
+import collections
 import configparser
 import http.client
 import os
+import re
 import socket
 import time
+import xml.parsers.expat
 import xmlrpc.client
 from typing import NamedTuple
 
@@ -42,6 +45,7 @@ _ALREADY_ADDED = 90
 _STILL_RUNNING = 91
 _CANT_REREAD = 92
 _DAEMON_RUNNING = 1
+_LOG_BYTES = 65536  # of supervisord's own log, from its end
 
 
 class SupervisordUnavailable(GearvisorError):
@@ -222,6 +226,20 @@ class Supervisord:
                 return text
         return ""
 
+    def last_exit(self, process):
+        """Return how a process of this name last ended by itself, by supervisord's own log; "" if unknown.
+
+        For example "exit status 1" or "terminated by SIGSEGV".
+        """
+        try:
+            log = self._rpc.readLog(-_LOG_BYTES, 0)
+        except (xmlrpc.client.Error, xml.parsers.expat.ExpatError):
+            return ""
+        found = re.findall(
+            rf"exited: {re.escape(process)} \((.*?)(?:; \w.*)?\)$", log, re.MULTILINE
+        )
+        return found[-1] if found else ""
+
     def last_lines(self, group, number=15):
         """Return last_output of the group's first process, so many lines; "" when it has none."""
         for info in self.processes(group):
@@ -239,3 +257,37 @@ class Supervisord:
                     f"supervisord refuses {method}({', '.join(map(str, arguments))}): {error.faultString}. "
                     "See its log, /var/log/supervisor/supervisord.log"
                 ) from None
+
+
+def drift(supervisord):
+    """Return (groups whose definition on disk is not what is loaded, whether the files are broken)."""
+    if supervisord is None:
+        return frozenset(), False
+    try:
+        delta = supervisord.reload_config()
+    except ConfigRefused:
+        return frozenset(), True
+    return delta.added | delta.changed | delta.removed, False
+
+
+def loaded(supervisord):
+    """Return {group: [Process]} of all that is loaded; {} without a supervisord."""
+    groups = collections.defaultdict(list)
+    for process in supervisord.processes() if supervisord else ():
+        groups[process.group].append(process)
+    return dict(groups)
+
+
+def environment(supervisord):
+    """Return supervisord's own environment, in which its files are expanded."""
+    if supervisord is None:
+        return dict(os.environ)
+    try:
+        with open(f"/proc/{supervisord.pid()}/environ", "rb") as file:
+            pairs = [
+                entry.decode(errors="surrogateescape").partition("=")
+                for entry in file.read().split(b"\0")
+            ]
+    except OSError:
+        return dict(os.environ)
+    return {name: value for name, separator, value in pairs if separator}

@@ -32,7 +32,8 @@ def missing_options(kept, now, where=""):
             problems.append(f"{place} is gone")
             continue
         for key in ("type", "elements"):
-            if key in option and new.get(key) != option[key]:
+            # raw takes every value that another type takes.
+            if key in option and new.get(key) not in (option[key], "raw"):
                 problems.append(f"{place}: {key} was {option[key]}, is {new.get(key)}")
         if new.get("required") and not option.get("required"):
             problems.append(f"{place} is required now")

@@ -15,6 +15,7 @@ import tempfile
 import time
 
 import pytest
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.host import journal
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor import (
     fleet,
     rollout,
@@ -71,9 +72,19 @@ class Daemon:
         self.conf_d = self.directory / "conf.d"
         self.conf_d.mkdir()
         (self.directory / "auto").mkdir()
+        # What stands for /var/lib/gearvisor and /run/gearvisor.
+        self.state = self.directory.with_suffix(".state")
         self.config = self.directory / "supervisord.conf"
         self.config.write_text(CONFIG.format(directory=self.directory))
-        self.where = fleet.Host(run_command, str(self.config), str(self.conf_d), executable)
+        self.where = fleet.Host(
+            run_command,
+            str(self.config),
+            str(self.conf_d),
+            executable,
+            fleets=str(self.state / "fleets"),
+            runtime=str(self.state / "run"),
+            paused=str(self.state / "paused"),
+        )
         self.environment = {"PATH": os.environ["PATH"], "FROM_SUPERVISORD": "seen"}
         self._child = None
 
@@ -159,6 +170,12 @@ class Daemon:
             assert time.monotonic() < deadline, f"still not so: {self.states()}"
             time.sleep(0.02)
 
+    def remove(self):
+        """Stop it, and leave nothing behind."""
+        self.stop()
+        shutil.rmtree(self.directory)
+        shutil.rmtree(self.state, ignore_errors=True)
+
     def reset(self):
         """Make it as good as new for the next test."""
         self.config.write_text(CONFIG.format(directory=self.directory))
@@ -170,6 +187,7 @@ class Daemon:
         self.conf_d.mkdir()
         (self.directory / "auto").mkdir()
         (self.directory / "supervisord.log").write_text("")
+        shutil.rmtree(self.state, ignore_errors=True)
         supervisord = self.rpc
         supervisord.reload_config()
 
@@ -184,6 +202,12 @@ class Daemon:
             return not supervisord.processes()
 
         self.wait_for(is_empty)
+
+
+@pytest.fixture(autouse=True)
+def own_journal(monkeypatch, tmp_path):
+    """Keep what a run notes out of the host that runs the tests."""
+    monkeypatch.setattr(journal, "DIRECTORY", str(tmp_path / "journal"))
 
 
 @pytest.fixture(autouse=True)
@@ -221,8 +245,7 @@ def idle(new_daemon, supervisord_path):
     """A Daemon that is set up and not started."""
     daemon = new_daemon(supervisord_path)
     yield daemon
-    daemon.stop()
-    shutil.rmtree(daemon.directory)
+    daemon.remove()
 
 
 @pytest.fixture(scope="session")
@@ -231,8 +254,7 @@ def _daemons():
     running = {}
     yield running
     for daemon in running.values():
-        daemon.stop()
-        shutil.rmtree(daemon.directory)
+        daemon.remove()
 
 
 @pytest.fixture

@@ -109,19 +109,25 @@ def test_a_process_that_stays_down_holds_the_roll_until_it_gives_up(daemon):
     daemon.wait_for(lambda: daemon.states()["w_00:w_00"] == STOPPED)
     options = {"command": "/bin/sleep 60", "autorestart": "true", "startsecs": "0"}
     sections = [Section("w", group, options) for group in ("w_00", "w_01")]
-    view = rollout.View(daemon.rpc)
     taken_down = []
 
-    def step():
-        taken_down.append("w_01")
+    def step(group):
+        taken_down.append(group)
         yield
 
+    def roll(max_unavailable):
+        pace = rollout.Pace(max_unavailable=max_unavailable, wait_timeout=1)
+        fleet = {section.group: section for section in sections}
+        rolled = rollout.Rollout(daemon.rpc, fleet, fleet, pace, daemon.where)
+        rolled._replace = step
+        rollout.run(rolled.view, [rolled._in_batches("w", ["w_01"], frozenset())])
+
     with pytest.raises(GearvisorError) as caught:
-        rollout.run(view, [rollout._in_batches(view, "w", [("w_01", step())], sections, 1, 1, 1)])
+        roll(1)
     assert "max_unavailable: 1 does not let w go on" in str(caught.value)
     assert "raise max_unavailable" in str(caught.value)
     assert taken_down == []
-    rollout.run(view, [rollout._in_batches(view, "w", [("w_01", step())], sections, 1, 2, 1)])
+    roll(2)
     assert taken_down == ["w_01"]
 
 

@@ -1,0 +1,67 @@
+# Copyright: Gearvisor contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which groups a fleet has loaded into supervisord: noted on the host before it acts.
+
+The fleet's files tell what is wanted of it; when they are rewritten or gone, this still tells what
+is its own, so that a rerun ends what an interrupted run was to end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+from ..host import directories, files
+from .sections import Section
+
+DIRECTORY = "/var/lib/gearvisor/fleets"
+_VERSION = 1
+# What is needed to stop a group gracefully. Not its environment, which may hold secrets.
+_KEPT = ("stopsignal", "stopwaitsecs", "stopasgroup", "autostart", "autorestart", "startsecs")
+
+
+def path(directory, fleet):
+    """Return where the fleet's note is."""
+    return os.path.join(directory, f"{fleet}.json")
+
+
+def read(path):
+    """Return ({group: Section}, frozenset of groups whose restart was begun) as noted."""
+    try:
+        noted = json.loads(files.read_text(path) or "{}")
+        if noted.get("version") != _VERSION:
+            return {}, frozenset()
+        sections = {
+            group: Section(facts["program"], group, dict(facts["options"]), facts["kind"])
+            for group, facts in noted["groups"].items()
+        }
+        return sections, frozenset(noted.get("restarting", ())) & sections.keys()
+    except (ValueError, KeyError, TypeError, AttributeError):
+        # Damaged: the files still tell the most of it.
+        return {}, frozenset()
+
+
+def write(path, sections, restarting=()):
+    """Note the groups, and which of them are about to be restarted; none removes the note."""
+    if not sections:
+        files.restore_text(path, None, 0o600)
+        return
+    noted = {
+        "version": _VERSION,
+        "groups": {
+            group: {
+                "program": section.program,
+                "kind": section.kind,
+                "options": {
+                    option: text for option, text in section.options.items() if option in _KEPT
+                },
+            }
+            for group, section in sorted(sections.items())
+        },
+        "restarting": sorted(restarting),
+    }
+    text = json.dumps(noted, indent=1) + "\n"
+    if text != files.read_text(path):
+        directories.make(os.path.dirname(path), 0o755, os.geteuid(), os.getegid())
+        files.write_text(path, text, 0o600, os.geteuid(), os.getegid())
