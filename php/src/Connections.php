@@ -17,9 +17,6 @@ final class Connections
     /** A signal is seen only between two polls, and a job with a start time is found only by polling. */
     private const POLL_MS = 1000;
 
-    /** Seconds between two inspections of the sockets, at least. */
-    private const INSPECT_SECONDS = 1;
-
     /** A server that hangs, or a host that went away without a word, blocks the others for so long. */
     private const PING_SECONDS = 5;
 
@@ -37,12 +34,15 @@ final class Connections
     /** @var array<string, string> by server: what was wrong when it was last tried */
     private array $problems = [];
 
-    /** @var list<string> the sockets of $gearman */
-    private array $sockets = [];
+    /** @var ?list<string|int> names of the functions that $gearman knows, once it was given any */
+    private ?array $registered = null;
 
+    /** @var list<string|int> those that the servers know of */
+    private array $announced = [];
+
+    private ?Sockets $sockets = null;
     private int $attempt = 0;
     private float $retryAt = 0.0;
-    private float $inspectAt = 0.0;
     private float $pingAt = 0.0;
 
     /**
@@ -94,19 +94,32 @@ final class Connections
         $this->retryAt = $problems === [] ? INF : $this->nextTry();
     }
 
-    /** Serves one job, or waits for one for a second at most. */
-    public function serve(): void
+    /**
+     * Serves one job, or waits for one for a second at most.
+     *
+     * @param list<string|int> $paused functions that are not to be served
+     */
+    public function serve(array $paused = []): void
     {
+        if ($this->gearman !== null) {
+            $this->announce($this->gearman, array_values(array_diff($this->functions, $paused)));
+        }
         if ($this->gearman === null) {
-            $this->pause();
+            $this->pause($this->retryAt - now());
             return;
         }
-        $this->gearman->work();
-        if (!in_array($this->gearman->returnCode(), self::SOUND, true)) {
+        if ($this->registered === []) {
+            // Without a function to serve, work() is an error.
+            $this->pause(1.0);
+        } else {
+            $this->gearman->work();
+        }
+        $waited = $this->registered === [] || $this->gearman->returnCode() === GEARMAN_TIMEOUT;
+        if ($this->registered !== [] && !in_array($this->gearman->returnCode(), self::SOUND, true)) {
             $this->lose((string) $this->gearman->error());
-        } elseif (!$this->socketsIntact()) {
+        } elseif ($this->sockets?->intact() === false) {
             $this->lose('closed by the server');
-        } elseif ($this->gearman->returnCode() === GEARMAN_TIMEOUT && !$this->pinged($this->gearman)) {
+        } elseif ($waited && !$this->pinged($this->gearman)) {
             $this->lose('no answer to a ping');
         } elseif ($this->retryAt === INF) {
             $this->attempt = 0;
@@ -154,26 +167,10 @@ final class Connections
             }
         }
         $gearman->setId($this->clientId);
-        foreach ($this->functions as $name) {
-            // No timeout: the server would hand the job out again instead of failing it.
-            $gearman->addFunction((string) $name, fn (\GearmanJob $job): ?string => ($this->run)((string) $name, $job));
-        }
         $this->gearman = $gearman;
-        $this->sockets = array_values(array_diff(openSockets(), $others));
+        $this->registered = null;
+        $this->sockets = new Sockets($others);
         return $problems;
-    }
-
-    /**
-     * While another server lives, work() reports nothing of a lost connection and renews it without
-     * the client id. Only the sockets show it.
-     */
-    private function socketsIntact(): bool
-    {
-        if (now() < $this->inspectAt) {
-            return true;
-        }
-        $this->inspectAt = now() + self::INSPECT_SECONDS;
-        return array_diff($this->sockets, openSockets()) === [];
     }
 
     /** libgearman waits for the reply of one server before it turns to the next. */
@@ -200,10 +197,40 @@ final class Connections
         return now() + backoff($this->attempt++, random());
     }
 
-    /** Waits for the next try, at most a second; a signal ends it sooner. */
-    private function pause(): void
+    /**
+     * Serves these functions, and no others.
+     *
+     * @param list<string|int> $functions
+     */
+    private function announce(\GearmanWorker $gearman, array $functions): void
     {
-        $seconds = min(1.0, max(0.0, $this->retryAt - now()));
-        usleep((int) ceil($seconds * 1e6));
+        if ($this->registered === null) {
+            foreach ($functions as $name) {
+                // No timeout: the server would hand the job out again instead of failing it.
+                $gearman->addFunction((string) $name, fn (\GearmanJob $job): ?string =>
+                    ($this->run)((string) $name, $job));
+            }
+            $this->registered = $this->announced = $functions;
+        }
+        $new = array_diff($functions, $this->announced);
+        if (array_diff($new, $this->registered) !== []) {
+            // libgearman would register it when it has no job to do the next time.
+            $this->gearman = null;
+            $this->retryAt = 0.0;
+            return;
+        }
+        foreach ([...$new, ...array_diff($this->announced, $functions)] as $name) {
+            if (!$this->sockets?->announce((string) $name, in_array($name, $functions, true))) {
+                $this->lose("$name could not be announced");
+                return;
+            }
+        }
+        $this->announced = $functions;
+    }
+
+    /** Waits, at most a second; a signal ends it sooner. */
+    private function pause(float $seconds): void
+    {
+        usleep((int) ceil(min(1.0, max(0.0, $seconds)) * 1e6));
     }
 }

@@ -8,42 +8,41 @@ declare(strict_types=1);
 
 namespace Gearvisor;
 
-/** The jobs of each function: done, failed, and the seconds they took together. */
+/** The jobs of each function, and of all together. */
 final class Counters
 {
-    private const NONE = ['done' => 0, 'failed' => 0, 'seconds' => 0.0];
-
     public int $jobs = 0;
+    private Tally $total;
 
-    /** @var array<string, array{done: int, failed: int, seconds: float}> */
-    private array $functions;
+    /** @var array<string, Tally> */
+    private array $functions = [];
 
     /** @param list<string> $names of the functions */
     public function __construct(array $names)
     {
-        $this->functions = array_fill_keys($names, self::NONE);
+        $this->total = new Tally();
+        foreach ($names as $name) {
+            $this->functions[$name] = new Tally();
+        }
     }
 
-    /** Counts a job that is over; $outcome is done or failed. */
-    public function add(string $function, string $outcome, float $seconds): void
+    /**
+     * Counts a job that is over; $outcome is done or failed.
+     *
+     * @param ?float $wait seconds from its submission to its start, null when unknown
+     */
+    public function add(string $function, string $outcome, float $seconds, ?float $wait = null): void
     {
         $this->jobs++;
-        $this->functions[$function][$outcome]++;
-        $this->functions[$function]['seconds'] += $seconds;
+        $this->total->add($outcome !== 'done', $seconds, $wait);
+        $this->functions[$function]->add($outcome !== 'done', $seconds, $wait);
     }
 
     /** @return array<string, mixed> as the status file has them */
     public function toArray(): array
     {
-        $total = self::NONE;
-        $functions = $this->functions;
-        foreach ($functions as &$counts) {
-            foreach ($counts as $key => $count) {
-                $total[$key] += $count;
-            }
-            $counts['seconds'] = round($counts['seconds'], 6);
-        }
-        $total['seconds'] = round($total['seconds'], 6);
-        return [...$total, 'functions' => $functions];
+        // An object even where there are no functions, or where their names are numbers.
+        $functions = array_map(static fn (Tally $tally): array => $tally->toArray(), $this->functions);
+        return [...$this->total->toArray(), 'functions' => (object) $functions];
     }
 }

@@ -26,7 +26,8 @@ final class Job extends \GearmanJob
     private bool $isOver = false;
     private int $returnCode = GEARMAN_SUCCESS;
 
-    public function __construct(private readonly \GearmanJob $job)
+    /** @param ?\Closure(string, string): void $beforeFailure gets the answer and its text before it is sent */
+    public function __construct(private readonly \GearmanJob $job, private readonly ?\Closure $beforeFailure = null)
     {
         // Not the parent's constructor: the extension makes its own objects only.
     }
@@ -146,6 +147,9 @@ final class Job extends \GearmanJob
     {
         if (!$this->mayStillSend()) {
             return false;
+        }
+        if ($answer !== self::COMPLETED && $this->beforeFailure !== null) {
+            ($this->beforeFailure)($answer, $said);
         }
         $this->answer = $answer;
         $this->said = $said;

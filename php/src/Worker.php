@@ -20,8 +20,13 @@ final class Worker
     private float $statusAt = 0.0;
     private bool $statusWritten = true;
     private float $started;
-    private float $startedAt;
     private Counters $counters;
+    private Facts $facts;
+    private Pauses $pauses;
+
+    /** @var list<string> functions that are paused */
+    private array $paused = [];
+
     private ?Deadlines $deadlines;
     private JobRunner $runner;
     private Connections $connections;
@@ -32,6 +37,8 @@ final class Worker
      * @param array<string, callable(string, \GearmanJob): ?string> $functions
      * @param float $jobTimeout seconds for a job, and
      * @param float $stopTimeout for the running one once the worker was asked to leave; 0 means no limit
+     * @param ?FailedStore $failedStore keeps the jobs that fail
+     * @param bool $logJobs whether to log the start and the end of each job at level info
      */
     public function __construct(
         array $servers,
@@ -42,13 +49,27 @@ final class Worker
         float $jobTimeout = 0,
         float $stopTimeout = 0,
         private readonly ?StatusFile $statusFile = null,
+        ?FailedStore $failedStore = null,
+        bool $logJobs = false,
+        ?Pauses $pauses = null,
     ) {
-        $this->started = now();
-        $this->startedAt = microtime(true);
-        $this->counters = new Counters(array_keys($functions));
-        $this->deadlines = $jobTimeout > 0 || $stopTimeout > 0 ? $this->deadlines($jobTimeout, $stopTimeout) : null;
-        $this->runner = new JobRunner($functions, $log, $this->counters, $this->deadlines);
         $names = array_keys($functions);
+        $this->started = now();
+        $this->counters = new Counters($names);
+        $this->facts = new Facts($clientId, $this->counters, $limits, $jobTimeout, $stopTimeout, $failedStore);
+        $this->pauses = $pauses ?? new Pauses(array_map(strval(...), $names));
+        $this->deadlines = $jobTimeout > 0 || $stopTimeout > 0 ? $this->deadlines($jobTimeout, $stopTimeout) : null;
+        $this->runner = new JobRunner(
+            $functions,
+            $clientId,
+            $log,
+            $this->counters,
+            $this->deadlines,
+            $statusFile,
+            $failedStore,
+            $logJobs,
+        );
+        $statusFile?->reserve($names);
         $this->connections = new Connections($servers, $names, $this->runner->run(...), $clientId, $log);
     }
 
@@ -70,6 +91,7 @@ final class Worker
         $this->catchSignals();
         $this->catchWarnings();
         $this->log->write('info', "worker $this->clientId starts: " . implode(', ', array_keys($this->functions)));
+        $this->reportLeftover();
         while (($reason = $this->reasonToLeave()) === null) {
             $this->connections->renew(fn (): bool => $this->signal !== null);
             if ($this->statusFile !== null) {
@@ -77,7 +99,7 @@ final class Worker
             }
             // A signal may have come meanwhile; waiting for a job would hide it.
             if ($this->signal === null) {
-                $this->connections->serve();
+                $this->connections->serve($this->pausedNow());
                 $this->runner->over();
             }
         }
@@ -118,8 +140,10 @@ final class Worker
     private function leaving(string $why): string
     {
         $job = $this->runner->jobFields();
-        return "worker $this->clientId leaves at once: $why, jobs {$this->counters->jobs}"
-            . ($job === [] ? '' : "; job $job[handle] of $job[function] is left to another worker");
+        $left = $job === []
+            ? ''
+            : "; job $job[handle] (unique $job[unique]) of $job[function] is left to another worker";
+        return "worker $this->clientId leaves at once: $why, jobs {$this->counters->jobs}$left";
     }
 
     /** PHP warnings of functions go to the log; those of the extension only repeat its return code. */
@@ -133,6 +157,30 @@ final class Worker
             }
             return true;
         });
+    }
+
+    /** The job in which a process that had this status file before died, if it did. */
+    private function reportLeftover(): void
+    {
+        $leftover = $this->statusFile?->leftover() ?? ['died' => 0, 'jobs' => []];
+        foreach ($leftover['jobs'] as $job) {
+            $text = "died in job $job[handle] of function $job[function], unique $job[unique]";
+            $this->log->write('error', $text, $job + ['outcome' => 'died']);
+        }
+        $this->facts->died = $leftover['died'] + count($leftover['jobs']);
+    }
+
+    /** @return list<string> the functions that are paused, with a log line for each change */
+    private function pausedNow(): array
+    {
+        $paused = $this->pauses->paused();
+        foreach (array_diff($paused, $this->paused) as $name) {
+            $this->log->write('warning', "function $name is paused");
+        }
+        foreach (array_diff($this->paused, $paused) as $name) {
+            $this->log->write('info', "function $name is served again");
+        }
+        return $this->paused = $paused;
     }
 
     private function reasonToLeave(): ?string
@@ -151,14 +199,7 @@ final class Worker
             return;
         }
         $this->statusAt = $now + self::STATUS_SECONDS;
-        $written = $file->write([
-            'client_id' => $this->clientId,
-            'pid' => getmypid(),
-            'started' => round($this->startedAt, 3),
-            'updated' => round(microtime(true), 3),
-            ...$this->counters->toArray(),
-            'servers' => $this->connections->states(),
-        ]);
+        $written = $file->write($this->facts->toArray($this->connections->states(), $this->paused));
         if (!$written && $this->statusWritten) {
             $this->log->write('warning', 'the status file cannot be written: trying again each second');
         }

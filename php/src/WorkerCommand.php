@@ -24,7 +24,8 @@ final class WorkerCommand
                                function to be served under the file's name; or a directory
                                of such files; may be repeated (default: reference.php beside
                                this file)
-          --client-id ID       the name shown by the servers (default: HOST:PID)
+          --client-id ID       the name shown by the servers (default: GEARVISOR_WORKER#PID, or
+                               HOST:PID without that variable)
           --max-jobs N         leave after N jobs
           --max-seconds S      leave after S seconds
           --max-rss MIB        leave when the process holds MIB of memory
@@ -35,10 +36,16 @@ final class WorkerCommand
                                goes to another worker
           --stop-timeout S     leave without the running job S seconds after the first SIGTERM
                                or SIGINT (default: finish it)
-          --status-file PATH   keep the counters here as JSON, written once a second; removed
-                               when leaving
+          --status-file PATH   keep the counters and the job in progress here as JSON; removed
+                               when leaving (default: PROCESS.json in /run/gearvisor/USER, where
+                               that directory exists, with GEARVISOR_WORKER=HOST/PROCESS)
+          --failed-dir PATH    keep the jobs that fail in this directory (default:
+                               /var/lib/gearvisor/failed/USER, where it exists)
+          --failed-payload WHICH
+                               yes (default) or no: whether to keep their payloads
           --log-level LEVEL    debug, info (default), warning or error
           --log-format FORMAT  text (default) or json
+          --log-jobs           log the start and the end of each job
           --help               this text
           --version            the version of Gearvisor
 
@@ -70,7 +77,8 @@ final class WorkerCommand
             [$options, $operands] = parseArguments($arguments, [
                 'server' => 'list', 'functions' => 'list', 'client-id' => 'value', 'max-jobs' => 'value',
                 'max-seconds' => 'value', 'max-rss' => 'value', 'splay' => 'value', 'job-timeout' => 'value',
-                'stop-timeout' => 'value', 'status-file' => 'value', 'log-level' => 'value', 'log-format' => 'value',
+                'stop-timeout' => 'value', 'status-file' => 'value', 'failed-dir' => 'value',
+                'failed-payload' => 'value', 'log-level' => 'value', 'log-format' => 'value', 'log-jobs' => 'flag',
                 'help' => 'flag', 'version' => 'flag',
             ]);
             if (isset($options['help']) || isset($options['version'])) {
@@ -102,7 +110,10 @@ final class WorkerCommand
             wholeNumber('--max-rss', $options['max-rss'] ?? '0'),
         );
         $splay = number('--splay', $options['splay'] ?? '0.1', 0, 1);
-        $clientId = self::clientId($options['client-id'] ?? gethostname() . ':' . getmypid());
+        $name = (string) getenv('GEARVISOR_WORKER');
+        $clientId = isset($options['client-id'])
+            ? self::clientId('--client-id', $options['client-id'])
+            : self::clientId('GEARVISOR_WORKER', ($name === '' ? gethostname() . ':' : "$name#") . getmypid());
         $log = new Log(
             choice('--log-level', $options['log-level'] ?? 'info', array_keys(Log::LEVELS)),
             choice('--log-format', $options['log-format'] ?? 'text', Log::FORMATS),
@@ -110,6 +121,13 @@ final class WorkerCommand
         );
         $statusFile = isset($options['status-file']) ? new StatusFile($options['status-file']) : null;
         $statusFile?->check();
+        $default = StatusFile::defaultPath($name, userName());
+        $failedDirectory = $options['failed-dir'] ?? FailedStore::defaultDirectory(userName());
+        $keepPayload = choice('--failed-payload', $options['failed-payload'] ?? 'yes', ['yes', 'no']) === 'yes';
+        $failedStore = $failedDirectory === null ? null : new FailedStore($failedDirectory, $keepPayload);
+        if (isset($options['failed-dir'])) {
+            $failedStore->check();
+        }
         return new Worker(
             servers($options['server'] ?? [], (string) getenv('GEARVISOR_SERVERS')),
             loadFunctions($options['functions'] ?? [dirname(__DIR__) . '/reference.php']),
@@ -118,15 +136,17 @@ final class WorkerCommand
             $log,
             number('--job-timeout', $options['job-timeout'] ?? '0', 0, 1e6),
             number('--stop-timeout', $options['stop-timeout'] ?? '0', 0, 1e6),
-            $statusFile,
+            $statusFile ?? ($default === null ? null : new StatusFile($default)),
+            $failedStore,
+            isset($options['log-jobs']),
         );
     }
 
     /** A client id is one word in the `workers` reply of the server. */
-    private static function clientId(string $value): string
+    private static function clientId(string $option, string $value): string
     {
         if (!preg_match('/^[^\s\x00-\x1f\x7f]{1,127}$/D', $value)) {
-            throw new UsageError("--client-id: '$value' is not an id: give 1 to 127 characters without blanks");
+            throw new UsageError("$option: '$value' is not an id: give 1 to 127 characters without blanks");
         }
         return $value;
     }

@@ -47,3 +47,17 @@ function rssMib(): float
     preg_match('/^VmRSS:\s+(\d+)/m', (string) @file_get_contents('/proc/self/status'), $match);
     return (int) ($match[1] ?? 0) / 1024;
 }
+
+/** When a process started, in clock ticks since boot (field 22 of proc_pid_stat(5)); 0: no such process. */
+function pidStarted(int $pid): int
+{
+    // Counted behind the name, which may hold blanks.
+    $fields = explode(' ', strrchr((string) @file_get_contents("/proc/$pid/stat"), ')') ?: '');
+    return (int) ($fields[20] ?? 0);
+}
+
+/** The name of the user that this process runs as; its number where it has none. */
+function userName(): string
+{
+    return posix_getpwuid(posix_geteuid())['name'] ?? (string) posix_geteuid();
+}

@@ -61,12 +61,12 @@ function backoff(int $attempt, float $random): float
     return min(5.0, 0.25 * 2 ** min($attempt, 10)) * (0.5 + 0.5 * $random);
 }
 
-/** @return list<string> the identities of the sockets this process holds */
+/** @return array<int, string> the identities of the sockets this process holds, by descriptor */
 function openSockets(): array
 {
-    $links = array_map(
-        static fn (string $fd): string => (string) @readlink("/proc/self/fd/$fd"),
-        @scandir('/proc/self/fd') ?: [],
-    );
-    return array_values(array_filter($links, static fn (string $link): bool => str_starts_with($link, 'socket:')));
+    $links = [];
+    foreach (array_filter(@scandir('/proc/self/fd') ?: [], is_numeric(...)) as $descriptor) {
+        $links[(int) $descriptor] = (string) @readlink("/proc/self/fd/$descriptor");
+    }
+    return array_filter($links, static fn (string $link): bool => str_starts_with($link, 'socket:'));
 }

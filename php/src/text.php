@@ -11,9 +11,8 @@ declare(strict_types=1);
 namespace Gearvisor;
 
 /**
- * A stranger's text as a person may see it: on one line, without what steers a terminal. Control
- * characters and those that change the direction of writing are written as in JSON; in a text that is
- * not UTF-8, every byte outside ASCII is written as \xNN.
+ * A stranger's text as a person may see it: what is not printable is written as \n, \x1b or \u202e, as
+ * Python's workers do it. In a text that is not UTF-8, every byte outside ASCII is written as \xff.
  */
 function escaped(string $text): string
 {
@@ -21,9 +20,30 @@ function escaped(string $text): string
         $byte = static fn (array $match): string => sprintf('\x%02x', ord($match[0]));
         return preg_replace_callback('/[^\x20-\x7e]/', $byte, $text);
     }
-    $hidden = '/[\p{Cc}\x{200e}\x{200f}\x{2028}-\x{202e}\x{2066}-\x{2069}]/u';
-    return preg_replace_callback($hidden, static fn (array $match): string =>
-        $match[0] === "\x7f" ? '\u007f' : trim(json_encode($match[0], JSON_THROW_ON_ERROR), '"'), $text);
+    // Other (control, format, unassigned) and separators, but for the blank.
+    return preg_replace_callback('/(?! )[\p{C}\p{Z}]/u', static fn (array $match): string => code($match[0]), $text);
+}
+
+/** A character in UTF-8 as its code. */
+function code(string $character): string
+{
+    $names = ["\n" => '\n', "\r" => '\r', "\t" => '\t'];
+    $bytes = array_map(ord(...), str_split($character));
+    $number = array_shift($bytes) & [1 => 0x7f, 0x1f, 0x0f, 0x07][strlen($character)];
+    foreach ($bytes as $byte) {
+        $number = $number << 6 | $byte & 0x3f;
+    }
+    return $names[$character] ?? sprintf(match (true) {
+        $number < 0x100 => '\x%02x',
+        $number < 0x10000 => '\u%04x',
+        default => '\U%08x',
+    }, $number);
+}
+
+/** A name as the name of a file, as Python's workers encode it: never hidden, never in another directory. */
+function fileName(string $name): string
+{
+    return preg_replace('/^\./', '%2E', rawurlencode($name));
 }
 
 /** What a client and a log are told of something thrown: its class and its text. */
@@ -32,6 +52,12 @@ function described(\Throwable $thrown): string
     // An anonymous class has the path of its file after a NUL.
     $class = strstr(get_class($thrown) . "\0", "\0", true);
     return $thrown->getMessage() === '' ? $class : "$class: {$thrown->getMessage()}";
+}
+
+/** FILE:LINE of something thrown. */
+function thrownAt(\Throwable $thrown): string
+{
+    return $thrown instanceof JobTimeLimit ? interrupted($thrown) : "{$thrown->getFile()}:{$thrown->getLine()}";
 }
 
 /** One line whatever the message holds: payloads must not be able to forge log entries. */

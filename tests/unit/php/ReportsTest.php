@@ -29,7 +29,7 @@ final class ReportsTest extends TestCase
     public function testTextLine(): void
     {
         self::assertSame(
-            '2026-01-31T12:00:00+0000 INFO a\r\nb\u0000c',
+            '2026-01-31T12:00:00+0000 INFO a\r\nb\x00c',
             textLine(self::TIME, 'info', "a\r\nb\0c"),
         );
     }
@@ -49,11 +49,13 @@ final class ReportsTest extends TestCase
                 "Gr\u{fc}\u{df}e \u{4f60}\u{1f600} \\n \"",
                 "Gr\u{fc}\u{df}e \u{4f60}\u{1f600} \\n \"",
             ],
-            'what clears a terminal' => ["\e[2J\x07", '\u001b[2J\u0007'],
-            'the same in one character' => ["\u{9b}2J", '\u009b2J'],
-            'lines' => ["a\nb\r\tc\u{2028}d\u{85}", 'a\nb\r\tc\u2028d\u0085'],
-            'delete' => ["a\x7f", 'a\u007f'],
+            'what clears a terminal' => ["\e[2J\x07", '\x1b[2J\x07'],
+            'the same in one character' => ["\u{9b}2J", '\x9b2J'],
+            'lines' => ["a\nb\r\tc\u{2028}d\u{85}", 'a\nb\r\tc\u2028d\x85'],
+            'delete' => ["a\x7f", 'a\x7f'],
             'text from right to left' => ["a\u{202e}b\u{2066}", 'a\u202eb\u2066'],
+            'beyond 16 bits' => ["\u{e0001}", '\U000e0001'],
+            'a blank that looks like one' => ["a b\u{a0}", 'a b\xa0'],
             'not UTF-8' => ["\xff\x9b2J \xc3", '\xff\x9b2J \xc3'],
             'a surrogate' => ["\xed\xa0\x80", '\xed\xa0\x80'],
             'nothing' => ['', ''],
@@ -104,16 +106,20 @@ final class ReportsTest extends TestCase
     {
         $counters = new Counters(['a', 'b']);
         $counters->add('a', 'done', 0.25);
-        $counters->add('a', 'failed', 1.0000004);
-        $counters->add('b', 'done', 0.5);
+        $counters->add('a', 'failed', 1.0000004, 0.5);
+        $counters->add('b', 'done', 0.5, 0.125);
         self::assertSame(3, $counters->jobs);
-        self::assertSame([
-            'done' => 2, 'failed' => 1, 'seconds' => 1.75,
-            'functions' => [
-                'a' => ['done' => 1, 'failed' => 1, 'seconds' => 1.25],
-                'b' => ['done' => 1, 'failed' => 0, 'seconds' => 0.5],
+        $waits = static fn (int $count, float $seconds, float $max, float $last): array =>
+            ['count' => $count, 'seconds' => $seconds, 'max' => $max, 'last' => $last];
+        $expected = [
+            'done' => 2, 'failed' => 1, 'seconds' => 1.75, 'waits' => $waits(2, 0.625, 0.5, 0.125),
+            'functions' => (object) [
+                'a' => ['done' => 1, 'failed' => 1, 'seconds' => 1.25, 'waits' => $waits(1, 0.5, 0.5, 0.5)],
+                'b' => ['done' => 1, 'failed' => 0, 'seconds' => 0.5, 'waits' => $waits(1, 0.125, 0.125, 0.125)],
             ],
-        ], $counters->toArray());
+        ];
+        self::assertEquals($expected, $counters->toArray());
+        self::assertSame('{}', json_encode((new Counters([]))->toArray()['functions']));
     }
 
     public function testStatusFile(): void
@@ -123,8 +129,18 @@ final class ReportsTest extends TestCase
         $file->check();
         self::assertSame([], glob("$path*"), 'a check leaves nothing behind');
         self::assertTrue($file->write(['done' => 1]));
-        self::assertSame("{\"done\":1}\n", file_get_contents($path));
+        $content = (string) file_get_contents($path);
+        self::assertSame(['job' => null, 'done' => 1], json_decode($content, true));
+        $file->startJob('f', 'H:1', "u\xff", 1.5, null);
+        self::assertSame(strlen($content), filesize($path), 'the file keeps its size');
+        self::assertSame([
+            'job' => ['function' => 'f', 'handle' => 'H:1', 'unique' => "u\u{fffd}", 'since' => 1.5, 'wait' => null],
+            'done' => 1,
+        ], json_decode((string) file_get_contents($path), true));
+        $file->endJob();
+        self::assertSame($content, file_get_contents($path));
         self::assertSame([$path], glob("$path*"));
+        self::assertSame(0640, fileperms($path) & 0777);
         $file->remove();
         self::assertSame([], glob("$path*"));
         self::assertFalse((new StatusFile("$path/no/such"))->write([]));

@@ -114,7 +114,8 @@ class PhpWorker:
     def __init__(self, log, servers, *options, client_id="worker-1", script=WORKER):
         self.client_id = client_id
         self.log_file = log
-        arguments = ["php", script, "--client-id", client_id]
+        arguments = ["php", script]
+        arguments += ["--client-id", client_id] if client_id is not None else []
         arguments += [word for server in servers for word in ("--server", server.address)]
         with open(log, "wb") as stderr:
             self.process = subprocess.Popen(

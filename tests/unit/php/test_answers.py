@@ -46,7 +46,7 @@ CASES = {
     "thrown_class": ("throw new JsonException();", "exception", 1, "an exception: JsonException\n"),
     "error": ("intdiv(1, 0);", "exception", 1, "DivisionByZeroError: Division by zero"),
     "type_error": ("strlen([]);", "exception", 1, "TypeError: strlen()"),
-    "escape": ('throw new LogicException("\\e[2J\\n");', "exception", 1, r"\u001b[2J\n"),
+    "escape": ('throw new LogicException("\\e[2J\\n");', "exception", 1, r"\x1b[2J\n"),
     "int": ("return 42;", "exception", 1, "returned int, not a string"),
     "int_zero": ("return GEARMAN_SUCCESS;", "exception", 1, "returned int, not a string"),
     "bool": ("return true;", "exception", 1, "returned bool, not a string"),

@@ -22,7 +22,7 @@ NOOP = b"\0RES" + struct.pack(">II", 6, 0)
 PEERS = {
     "garbage": (os.urandom(4096), b"", "is not a job server"),
     "garbage without end": (b"\xff" * 64, b"\xff" * 65536, "is not a job server"),
-    "noops without end": (NOOP, NOOP * 4096, "is not a job server, it sent '\\u0000RES"),
+    "noops without end": (NOOP, NOOP * 4096, "is not a job server, it sent '\\x00RES"),
     "web server": (
         b"HTTP/1.1 400 Bad Request\r\n\r\n",
         b"",
