@@ -35,7 +35,7 @@ options:
         dates, octal numbers and words such as C("yes") as well, if they must stay as written.
       - C(environment_expanded) is a mapping like C(environment) whose values are in Supervisor's own
         syntax, for example C(PATH=/srv/venv/bin:%(ENV_PATH)s) or C(%(process_num)02d). A value of
-        C(environment) that looks like such an expansion is refused.
+        C(environment) that looks like one of these expansions is refused; other percent signs stay as they are.
       - Besides Supervisor's options, C(functions) lists the functions that each process serves, C(release) runs
         the program from a release of its code, and C(adopt) takes over a program of that name that
         another file defines. See docs/operations.md, "Deploying".

@@ -10,22 +10,25 @@ with a point is refused, because YAML has dropped how it was written.
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Mapping
 
 from ..failure import InvalidOption
-from .values import MOST_ITEMS, checked_text, short
+from .values import EXPANSIONS, MOST_ITEMS, checked_text, short
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}\Z")
-_EXPANSION = re.compile(r"%\([^()\s]*\)")
+_EXPANSION = re.compile(r"%\(([^()\s]{1,300})\)")
 
 
 def literal(option, value):
     """{name: text}. Text stays as it is; what else YAML has becomes text as the documentation says."""
     result = _typed(option, value)
     for name, content in result.items():
-        found = _EXPANSION.search(content)
+        found = next(
+            (part for part in _EXPANSION.finditer(content) if _is_supervisors(part[1])), None
+        )
         if found:
             raise InvalidOption(
                 f"{option}.{name}",
@@ -35,6 +38,13 @@ def literal(option, value):
                 "is the literal text",
             )
     return result
+
+
+def _is_supervisors(name):
+    """Return whether Supervisor would replace %(name)s, or would if it were spelt right."""
+    return name.upper().startswith("ENV_") or bool(
+        difflib.get_close_matches(name.lower(), EXPANSIONS, n=1, cutoff=0.8)
+    )
 
 
 def expanded(option, value):

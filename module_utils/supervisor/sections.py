@@ -19,7 +19,7 @@ from ..failure import InvalidOption
 from . import commands
 from .config_file import environment_text, option_text
 from .options import DEFAULTS, KINDS, PARAMETERS, PROGRAM_NAME, SECRETS
-from .values import byte_count
+from .values import EXPANSIONS, byte_count
 
 # What Supervisor accepts after a "%": "%%", or "%(name)" and a conversion.
 # Widths have two digits here: a larger one would fill the memory.
@@ -28,7 +28,6 @@ _EXPANSION = re.compile(
 )
 _PER_PROCESS = ("process_num", "program_name")
 _PER_SECTION = re.compile(r"%\((?:process_num|program_name|group_name|ENV_)")
-_KNOWN = ("here", "host_node_name", "program_name", "group_name", "process_num", "numprocs")
 _DEVICE = re.compile(
     r"//?(?:dev/(?:stdout|stderr|null|full|console|tty\w*|pts/[0-9]+|fd/[0-9]+)"
     r"|proc/(?:self|thread-self|[0-9]+)/fd/[0-9]+)\Z"
@@ -238,10 +237,10 @@ def _check_expansions(option, value, layout, shown=None):
                 f"holds a '%' that Supervisor cannot expand{place}",
                 "Write a literal '%' as '%%'; a width has two digits at most",
             )
-        elif expression not in _KNOWN and not expression.startswith("ENV_"):
+        elif expression not in EXPANSIONS and not expression.startswith("ENV_"):
             refuse(
                 f"holds the unknown expansion '{expression}'",
-                f"Use one of {', '.join(_KNOWN)}, or ENV_NAME",
+                f"Use one of {', '.join(EXPANSIONS)}, or ENV_NAME",
             )
         elif expression == "numprocs" and layout == "processes":
             refuse(

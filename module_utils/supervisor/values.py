@@ -31,6 +31,15 @@ _LONGEST_PATH = 4_096
 MOST_ITEMS = 1_000
 # gearmand refuses longer function names (GEARMAN_FUNCTION_MAX_SIZE in libgearman).
 _LONGEST_FUNCTION = 512
+# What Supervisor replaces, besides ENV_NAME (its manual, and supervisor/options.py).
+EXPANSIONS = (
+    "here",
+    "host_node_name",
+    "program_name",
+    "group_name",
+    "process_num",
+    "numprocs",
+)
 _USER = r"[A-Za-z0-9_.][A-Za-z0-9_.@+$-]{0,254}"
 
 

@@ -28,6 +28,8 @@ from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor imp
         ("+%Y", "+%Y"),
         ("100%", "100%"),
         ("%s", "%s"),
+        ("%(levelname)s %(message)s", "%(levelname)s %(message)s"),
+        ("%(x)s", "%(x)s"),
     ],
 )
 def test_each_kind_of_value(value, text):
@@ -81,6 +83,8 @@ def test_there_is_an_end_to_the_number_of_variables():
         "%(here)s",
         "%%(program_name)s",
         "%(procces_num)d",
+        "%(PROGRAM_NAME)s",
+        "%(message)s %(process_num)d",
         {"a": ["%(ENV_HOME)s"]},
     ],
     ids=str,
