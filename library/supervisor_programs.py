@@ -157,12 +157,24 @@ options:
     description:
       - Make missing directories of log files, owned by root, and missing working directories
         (C(directory)), owned by the program's C(user).
+      - A working directory is made only below a directory that exists and that root controls, and never
+        when it is called like a deploy tool's link (C(current), C(release), C(live), C(latest),
+        C(active), C(stable)). What is missing otherwise is refused; deploy first.
     type: bool
     default: true
   create_users:
     description:
       - Users that are created when they are missing, as system users without a home or a shell. Any
         other C(user) has to exist.
+    type: list
+    elements: str
+    default: []
+  trusted_users:
+    description:
+      - Users who may own what root writes to, besides root. supervisord opens logs as root and follows
+        links, so a log whose directory, or one above it, belongs to another user is refused, and no
+        directory is made there.
+      - A user named here can become root on the host. Name a deploy user who may do that anyway.
     type: list
     elements: str
     default: []
@@ -313,6 +325,7 @@ ARGUMENTS = {
     "wait_timeout": {"type": "int", "default": 30},
     "create_directories": {"type": "bool", "default": True},
     "create_users": {"type": "list", "elements": "str", "default": []},
+    "trusted_users": {"type": "list", "elements": "str", "default": []},
     "inventory_hostname": {"type": "str"},
     **module.HOST_ARGUMENTS,
 }
@@ -368,14 +381,16 @@ def request_from(params):
             "Use letters, digits, '_' and '-', at most 100",
         )
     values.paths("fingerprint", params["fingerprint"])
-    for user in params["create_users"]:
-        values.user("create_users", user)
+    for option in ("create_users", "trusted_users"):
+        for user in params[option]:
+            values.user(option, user)
     given = {name: params[name] for name in fleet.Request._fields if name in params}
     return fleet.Request(
         **{
             **given,
             "fingerprint": tuple(params["fingerprint"]),
             "create_users": tuple(params["create_users"]),
+            "trusted_users": tuple(params["trusted_users"]),
         }
     )
 

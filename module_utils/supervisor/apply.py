@@ -52,7 +52,7 @@ class Run:
         for path, text in self._files.adopted.items():
             changes.want(f"{path}.adopted", text, _FILE_MODE, os.geteuid(), os.getegid())
         ownership.write(self._note, {**self._owned, **self._new}, decided.restart)
-        made = requirements.make_directories(missing)
+        made = requirements.make_directories(missing, self._request.trusted_users)
         try:
             with changes.applied():
                 decided = self._carry_out(decided, progress)

@@ -31,6 +31,7 @@ from . import (
     watch,
 )
 from .apply import Run
+from .log_places import Surroundings
 from .program_files import sections_in
 from .readiness import PAUSED
 from .rpc import SupervisordUnavailable
@@ -66,6 +67,7 @@ class Request(NamedTuple):
     wait_timeout: int = 30
     create_directories: bool = True
     create_users: tuple = ()
+    trusted_users: tuple = ()
     inventory_hostname: str = None
     stable: float = 0
     watch: float = 0
@@ -142,8 +144,14 @@ def converge(request, where, check_mode=False):
         check_installed(where)
     supervisord = connect(where, check_mode)
     new_users = requirements.missing_users(request.create_users)
-    warnings = wanted.warnings + _check_host(new.values(), supervisord, new_users, check_mode)
-    missing = requirements.missing_directories(new.values())
+    surroundings = Surroundings(
+        where.config,
+        rpc.environment(supervisord),
+        supervisord.pid() if supervisord else None,
+        request.trusted_users,
+    )
+    warnings = wanted.warnings + _check_host(new.values(), surroundings, new_users, check_mode)
+    missing = requirements.missing_directories(new.values(), surroundings)
     if missing and not request.create_directories:
         raise InvalidOption(
             "create_directories",
@@ -294,16 +302,16 @@ def connect(where, check_mode):
     return supervisord
 
 
-def _check_host(its_sections, supervisord, new_users, check_mode):
+def _check_host(its_sections, surroundings, new_users, check_mode):
     """Refuse what cannot run here.
 
     In check mode these are warnings: an earlier task of the same play may be
     what would create the user or install the command.
     """
-    path = rpc.environment(supervisord).get("PATH", os.defpath)
+    path = surroundings.environment.get("PATH", os.defpath)
     warnings = {}
     for section in its_sections:
-        for problem in requirements.problems(section, path, new_users):
+        for problem in requirements.problems(section, path, new_users, surroundings):
             if not check_mode:
                 raise problem
             warnings[str(problem)] = None

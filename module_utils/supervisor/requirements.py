@@ -5,16 +5,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import pwd
+import re
 import shlex
 import shutil
 import subprocess
 
 from ..failure import GearvisorError, InvalidOption
+from ..host import directories, trust
+from . import log_places
 from .config_file import environment_values
+from .log_places import Surroundings
 
 
 def user_id(user):
@@ -56,12 +59,14 @@ def remove_users(run, made):
         run(["userdel", "--force", user])
 
 
-def problems(section, path, new_users=()):
+def problems(section, path, new_users=(), surroundings=None):
     """Yield InvalidOption for each thing the section needs and this host does not have.
 
     *path* is supervisord's PATH, where it looks up a command without a slash
     unless the program has a PATH of its own. *new_users* are about to be made.
+    *surroundings* are log_places.Surroundings.
     """
+    surroundings = surroundings or Surroundings()
     user = section.options.get("user")
     if user is not None and not _has_user(user):
         if user not in new_users:
@@ -73,16 +78,67 @@ def problems(section, path, new_users=()):
             )
         user = None
     own = environment_values(section.options.get("environment", ""))
-    yield from _command_problems(section, user, own.get("PATH", path))
-    directory = section.options.get("directory")
-    if (
-        directory
-        and "%" not in directory
-        and os.path.lexists(directory)
-        and not os.path.isdir(directory)
-    ):
+    yield from _environment_problems(section, own, surroundings.environment)
+    own_path = own.get("PATH", path).replace("%(ENV_PATH)s", path)
+    yield from _command_problems(section, user, own_path)
+    yield from _directory_problems(section, surroundings.trusted)
+    yield from log_places.problems(section, surroundings)
+
+
+def _environment_problems(section, own, environment):
+    """Supervisor fills supervisord's variables in before it splits environment= at quotes and commas."""
+    for name, value in own.items():
+        for variable in re.findall(r"%\(ENV_(\w+)\)", value):
+            if re.search(r"[\"'\\\n]", environment.get(variable, "")):
+                yield InvalidOption(
+                    f"{section.parameter}.environment_expanded.{name}",
+                    "(not shown)",
+                    f"uses %(ENV_{variable})s, whose value for supervisord holds a quote, a backslash or a line break",
+                    "Write the value itself, in environment",
+                )
+
+
+# What a deploy tool makes as a link to a release.
+_RELEASE_LINKS = {"current", "release", "live", "latest", "active", "stable"}
+
+
+def _directory_problems(section, trusted):
+    """A working directory that is missing is made only where that cannot be in the way of a deploy."""
+    option, directory = f"{section.parameter}.directory", section.options.get("directory", "")
+    if not directory or "%" in directory:
+        return
+    if os.path.isdir(directory):
+        return
+    if os.path.lexists(directory):
+        if os.path.islink(directory) and not os.path.exists(directory):
+            yield InvalidOption(
+                option,
+                directory,
+                f"is a link to {os.readlink(directory)}, which does not exist",
+                "Deploy first, or correct the link",
+            )
+        else:
+            yield InvalidOption(option, directory, "is no directory", "Name another")
+        return
+    plain = directory.rstrip("/")
+    parent, name = os.path.split(plain)
+    if name in _RELEASE_LINKS or not os.path.isdir(parent):
+        missing = "it" if os.path.isdir(parent) else parent
         yield InvalidOption(
-            f"{section.parameter}.directory", directory, "is no directory", "Name another"
+            option,
+            directory,
+            "does not exist, and making it would be in the way of a deploy",
+            f"Deploy first, or make {missing} in an earlier task",
+        )
+        return
+    weak = trust.weakness(parent, trusted)
+    if weak:
+        yield InvalidOption(
+            option,
+            directory,
+            f"does not exist, and root does not make it where {weak.path} {weak.reason}",
+            "Deploy first, or make it as that user in an earlier task",
+            directory=weak.path,
         )
 
 
@@ -138,20 +194,20 @@ def _executable_by(path, user):
     return answer.returncode == 0
 
 
-def missing_directories(sections):
-    """Return {directory: user or None} that the sections name and that do not exist.
+def missing_directories(sections, surroundings=None):
+    """Return {directory: user or None} that the sections name, that do not exist and that will be made.
 
-    A working directory belongs to the program's user. A log directory stays
-    root's: supervisord opens logs as root, and follows links.
+    A working directory belongs to the program's user, and is made only where
+    problems() has nothing against it. A log directory stays root's: supervisord
+    opens logs as root, and follows links.
     """
+    surroundings = surroundings or Surroundings()
     wanted = {}
     for section in sections:
-        for channel in ("stdout", "stderr"):
-            log = section.options.get(f"{channel}_logfile", "")
-            if log.startswith("/"):
-                wanted.setdefault(os.path.dirname(log), None)
+        for path in log_places.files(section, surroundings).values():
+            wanted.setdefault(os.path.dirname(path), None)
         directory = section.options.get("directory")
-        if directory:
+        if directory and not any(_directory_problems(section, surroundings.trusted)):
             wanted[directory] = section.options.get("user")
     return {
         directory: user
@@ -160,27 +216,19 @@ def missing_directories(sections):
     }
 
 
-def make_directories(directories):
+def make_directories(owners, trusted_users=()):
     """Make {directory: user or None} and what is missing above; return those made, in order.
 
-    Directories above the named ones belong to root.
+    Directories above the named ones belong to root. Nothing is made where
+    others than root and *trusted_users* control the way to it.
     """
+    trusted = trust.user_ids(trusted_users)
     made = []
     try:
-        for directory, user in directories.items():
-            above = []
-            parent = os.path.dirname(directory.rstrip("/"))
-            while not os.path.lexists(parent):
-                above.append(parent)
-                parent = os.path.dirname(parent)
-            for new in [*reversed(above), directory]:
-                if not os.path.lexists(new):
-                    os.mkdir(new)
-                    made.append(new)
-                    os.chmod(new, 0o755)
-            if user is not None:
-                os.chown(directory, *user_id(user))
-    except OSError as error:
+        for directory, user in owners.items():
+            uid, gid = (0, 0) if user is None else user_id(user)
+            made += directories.make(directory, 0o755, uid, gid, trusted)
+    except (OSError, GearvisorError) as error:
         remove_directories(made)
         raise GearvisorError(
             f"The directory {directory} cannot be made: {error}. Make it first, or name another"
@@ -190,6 +238,4 @@ def make_directories(directories):
 
 def remove_directories(made):
     """Take back what make_directories made, as far as it is still empty."""
-    for directory in reversed(made):
-        with contextlib.suppress(OSError):
-            os.rmdir(directory)
+    directories.remove_empty(*reversed(made))

@@ -157,7 +157,7 @@ def _with_separate_channels(program):
     program = dict(program)
     if (
         any(_rotates(program, channel) for channel in ("stdout", "stderr"))
-        and _is_file(program, "stdout")
+        and is_log_file(program, "stdout")
         and program["stdout_logfile"] == program.get("stderr_logfile")
     ):
         program["redirect_stderr"] = True
@@ -174,7 +174,7 @@ def _with_separate_processes(program):
         path = program.get(f"{channel}_logfile", "")
         if (
             _rotates(program, channel)
-            and _is_file(program, channel)
+            and is_log_file(program, channel)
             and "%(process_num)" not in path
         ):
             stem, suffix = os.path.splitext(path)
@@ -192,7 +192,7 @@ def check_shared_logs(all_sections):
     writer = {}
     for section in all_sections:
         for channel in ("stdout", "stderr"):
-            if not _is_file(section.options, channel):
+            if not is_log_file(section.options, channel):
                 continue
             path = section.options[f"{channel}_logfile"]
             if _PER_SECTION.search(path):
@@ -208,7 +208,8 @@ def check_shared_logs(all_sections):
                 )
 
 
-def _is_file(program, channel):
+def is_log_file(program, channel):
+    """Return whether that channel of the program's output goes to a file of its own."""
     path = program.get(f"{channel}_logfile", "auto")
     return not _is_no_path(path) and not is_device(path)
 

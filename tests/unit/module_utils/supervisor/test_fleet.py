@@ -167,7 +167,7 @@ def test_a_first_apply_that_fails_leaves_nothing_behind(daemon):
     with pytest.raises(GearvisorError, match="does not start"):
         daemon.converge(
             {
-                "good": {**WORKER, "directory": str(daemon.directory / "srv/good")},
+                "good": {**WORKER, "directory": str(daemon.directory / "srv")},
                 "zbad": {**BROKEN, "stdout_logfile": str(daemon.directory / "log/zbad.log")},
             }
         )
@@ -499,17 +499,17 @@ def test_missing_directories_are_made(daemon):
         "mail": {
             **WORKER,
             "user": "www-data",
-            "directory": str(daemon.directory / "srv/mail"),
+            "directory": str(daemon.directory / "srv"),
             "stdout_logfile": str(daemon.directory / "log/deep/mail.log"),
         }
     }
     result = daemon.converge(given)
     assert result["directories"] == [
         str(daemon.directory / "log/deep"),
-        str(daemon.directory / "srv/mail"),
+        str(daemon.directory / "srv"),
     ]
-    assert (daemon.directory / "srv/mail").owner() == "www-data"
-    assert (daemon.directory / "srv").owner() == "root"
+    assert (daemon.directory / "srv").owner() == "www-data"
+    assert (daemon.directory / "log").owner() == "root"
     assert (daemon.directory / "log/deep").owner() == "root"
     assert not daemon.converge(given)["changed"]
 
@@ -716,13 +716,13 @@ BAD = {
         {},
         programs(stdout_logfile="/etc/hostname/sub/x.log"),
         {},
-        ["/etc/hostname/sub cannot be made"],
+        ["programs.mail.stdout_logfile", "below a file"],
     ),
     "directories not wanted": (
         {},
-        programs(directory="/not/there"),
+        programs(directory="/not-there"),
         {"create_directories": False},
-        ["create_directories: False leaves out /not/there"],
+        ["create_directories: False leaves out /not-there"],
     ),
     "no such fingerprint": ({}, programs(), {"fingerprint": ["/not/there"]}, ["fingerprint: "]),
     "one group in two programs": (

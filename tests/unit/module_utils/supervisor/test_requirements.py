@@ -8,6 +8,9 @@ import stat
 import pytest
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import GearvisorError
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor import requirements
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.log_places import (
+    Surroundings,
+)
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.sections import Section
 
 PATH = "/usr/bin:/bin"
@@ -46,7 +49,7 @@ def tool(open_path):
         {"command": "%(ENV_HOME)s/bin/x"},
         {"command": "/bin/sh -c 'echo \"a b\"'"},
         {"directory": "/"},
-        {"directory": "/not/there/yet"},
+        {"directory": "/not-there-yet"},
         {"directory": "%(here)s/x"},
     ],
     ids=str,
@@ -112,15 +115,87 @@ def test_missing_directories_and_whose_they_are():
         Section(
             "mail",
             "mail_00",
-            {"stdout_logfile": "/no/log/a.log", "directory": "/no/srv", "user": "www-data"},
+            {"stdout_logfile": "/no/log/a.log", "directory": "/no-srv", "user": "www-data"},
         ),
         Section("news", "news_00", {"stderr_logfile": "/no/log/b.log", "stdout_logfile": "AUTO"}),
         Section("rest", "rest_00", {"stdout_logfile": "/tmp/x.log", "directory": "/tmp"}),
-        Section(
-            "later", "later_00", {"directory": "%(here)s/x", "stdout_logfile": "/%(here)s/x/y"}
-        ),
+        Section("later", "later_00", {"directory": "%(here)s/x", "stdout_logfile": "%(here)s/x/y"}),
+        Section("early", "early_00", {"directory": "/srv/app/current"}),
     ]
-    assert requirements.missing_directories(sections) == {"/no/log": None, "/no/srv": "www-data"}
+    assert requirements.missing_directories(sections) == {
+        "/etc/supervisor/x": None,
+        "/no/log": None,
+        "/no-srv": "www-data",
+    }
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("directory", "problem", "way_out"),
+    [
+        ("missing/app", "in the way of a deploy", "Deploy first, or make {}/missing"),
+        ("current", "in the way of a deploy", "Deploy first, or make it"),
+        ("release/", "in the way of a deploy", "Deploy first, or make it"),
+        ("of-user/app", "belongs to user www-data", "make it as that user"),
+        ("open/app", "can be written by all users", "Deploy first"),
+        ("dangling", "is a link to /not/there, which does not exist", "correct the link"),
+    ],
+)
+def test_working_directories_that_are_not_made(open_path, directory, problem, way_out):
+    user = open_path / "of-user"
+    user.mkdir()
+    os.chown(user, *requirements.user_id("www-data"))
+    (open_path / "open").mkdir()
+    (open_path / "open").chmod(0o777)
+    (open_path / "dangling").symlink_to("/not/there")
+    path = f"{open_path}/{directory}"
+    (message,) = problems(directory=path)
+    assert message.startswith(f"programs.mail.directory: {path!r} ")
+    assert problem in message
+    assert way_out.format(open_path) in message
+    section = Section("mail", "mail_00", {"command": "/bin/x", "directory": path})
+    assert requirements.missing_directories([section]) == {}
+
+
+@needs_root
+def test_a_trusted_users_directory_is_used(open_path):
+    os.chown(open_path, *requirements.user_id("www-data"))
+    path = str(open_path / "app")
+    section = Section("mail", "mail_00", {"directory": path, "user": "nobody"})
+    trusting = Surroundings(trusted_users=("www-data",))
+    assert requirements.missing_directories([section]) == {}
+    assert requirements.missing_directories([section], trusting) == {path: "nobody"}
+    with pytest.raises(GearvisorError, match="belongs to user www-data"):
+        requirements.make_directories({path: "nobody"})
+    assert requirements.make_directories({path: "nobody"}, ["www-data"]) == [path]
+    assert pathlib.Path(path).owner() == "nobody"
+
+
+@needs_root
+def test_a_directory_that_becomes_a_link_meanwhile_is_not_followed(open_path):
+    """L11: the parent is the worker's, who puts a link there while root makes the directory."""
+    parent = open_path / "rp"
+    parent.mkdir()
+    os.chown(parent, *requirements.user_id("nobody"))
+    (parent / "sub").symlink_to("/etc/supervisor")
+    before = os.stat("/etc").st_uid
+    with pytest.raises(GearvisorError, match="belongs to user nobody"):
+        requirements.make_directories({str(parent / "sub/conf.d/x"): "nobody"})
+    assert os.stat("/etc").st_uid == before
+    assert not os.path.lexists("/etc/supervisor/conf.d/x")
+
+
+@pytest.mark.parametrize(
+    ("variable", "refused"), [('a"b', True), ("a'b", True), ("a\\b", True), ("/usr/bin", False)]
+)
+def test_a_variable_that_would_break_the_quoting(variable, refused):
+    section = Section("mail", "mail_00", {"command": "/bin/sleep", "environment": 'A="%(ENV_X)s"'})
+    given = Surroundings(environment={"X": variable})
+    found = [str(problem) for problem in requirements.problems(section, PATH, (), given)]
+    assert bool(found) is refused
+    if refused:
+        assert "environment_expanded.A" in found[0]
+        assert variable not in found[0]
 
 
 @needs_root
@@ -151,6 +226,6 @@ def test_a_directory_that_cannot_be_made_leaves_none(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(GearvisorError) as caught:
         requirements.make_directories({str(tmp_path / "a/b"): None, str(tmp_path / "file/c"): None})
-    assert f"{tmp_path}/file/c cannot be made" in str(caught.value)
+    assert f"The directory {tmp_path}/file/c cannot be made" in str(caught.value)
     assert "Make it first" in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
