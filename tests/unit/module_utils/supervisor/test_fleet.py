@@ -698,7 +698,7 @@ BAD = {
     "environment": ({}, programs(environment={"A": "\"'"}), {}, ["programs.mail.environment.A"]),
     "no such user": ({}, programs(user="nobody-here"), {}, ["is no user of this host"]),
     "no such command": ({}, programs(command="/not/there"), {}, ["not on this host"]),
-    "relative directory": ({}, programs(directory="srv"), {}, ["is no absolute path"]),
+    "relative directory": ({}, programs(directory="srv"), {}, ["is not an absolute path"]),
     "unknown variable": ({}, programs(command="/bin/sleep %(ENV_NOT_SET)s"), {}, ["ENV_NOT_SET"]),
     "kill only one": (
         {},
