@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import select
 import socket
 import struct
@@ -14,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .errors import ProtocolError, ServerUnavailable
-from .protocol import DEFAULT_PORT, Decoder, Packet
+from .protocol import DEFAULT_PORT, MAX_PACKET, Decoder, Packet
 
 if TYPE_CHECKING:  # ssl is slow to import, and only the caller who makes a context needs it
     import ssl
@@ -22,12 +21,6 @@ if TYPE_CHECKING:  # ssl is slow to import, and only the caller who makes a cont
 _READ, _READ_MOST = 2**16, 2**18  # bytes a read; the second within a long packet
 _TLS_WRITE = 2**16  # bytes a write of TLS, whose timeout is for all of it
 STALL = 30.0  # seconds a peer may take nothing of what it is sent, before it counts as gone
-
-# An answer that comes at once finds its reader awake if that has not gone to sleep yet: waking up
-# takes a core longer than all else about a small job (docs/decisions/0011 has figures).
-_SPIN = 100e-6  # seconds to stay awake at most
-_SPIN_TURN = 20e-6  # seconds of one turn, above which another process is waiting for the core
-_SPIN_PAUSE_MOST = 127  # answers to sleep for after waiting awake was in vain again and again
 
 # struct timeval, where it is two C longs: on all 64-bit Linux systems.
 _TIMEVAL = struct.Struct("@ll")
@@ -99,6 +92,8 @@ class Connection:
     ssl_context: an ssl.SSLContext for a TLS tunnel in front of the job server; Debian's gearmand
     itself does not speak TLS.
 
+    max_packet: bytes of the largest packet that receive() takes.
+
     stall: seconds for which the peer may take nothing of what send() has for it.
 
     Every method but close raises ServerUnavailable when the peer is gone. The connection is then
@@ -106,12 +101,18 @@ class Connection:
     """
 
     def __init__(
-        self, host: str, port: int, timeout: float, ssl_context: ssl.SSLContext | None = None
+        self,
+        host: str,
+        port: int,
+        timeout: float,
+        ssl_context: ssl.SSLContext | None = None,
+        *,
+        max_packet: int = MAX_PACKET,
     ) -> None:
         self.server = format_server(host, port)
         self.closed = False
         self.stall = STALL
-        self._decoder = Decoder()
+        self._decoder = Decoder(max_packet=max_packet)
         try:
             self._socket = socket.create_connection((host, port), timeout)
         except OSError as error:
@@ -126,7 +127,6 @@ class Connection:
             raise self._lost(cause(error)) from error
         self._arrivals = select.poll()
         self._arrivals.register(self._socket, select.POLLIN)
-        self._spin_pause = self._spin_after = 0  # answers: the last pause, and what is left of it
         self._socket_timeout: float | None = timeout
         # The kernel keeps the time by itself: Python's way is a poll() before each recv() and
         # send(). TLS needs that, since one read of it can be several of the socket.
@@ -176,16 +176,13 @@ class Connection:
     ) -> tuple[Packet, list[bytes]] | None:
         """Return the next packet, or None when none was complete after `timeout` seconds.
 
-        None waits for as long as the peer lives. at_once: it is an answer that is due now, so
-        stay awake for it a moment. Raises ProtocolError (and closes) on bytes that are not the
-        protocol.
+        None waits for as long as the peer lives. at_once changes nothing any more (see
+        docs/decisions/0012). Raises ProtocolError (and closes) on bytes that are not the protocol.
         """
         try:
             packet = self._decoder.next_packet()
             if packet is not None:
                 return packet
-            if at_once:
-                self._await_awake()
             deadline = None if timeout is None else time.monotonic() + timeout
             while True:
                 data = self.read(timeout, self._decoder.missing)
@@ -223,27 +220,6 @@ class Connection:
         if not data:
             raise self._lost("the connection was closed by the peer")
         return data
-
-    def _await_awake(self) -> None:
-        """Return when there is something to read, or when it is better to sleep until then.
-
-        Other processes come first: each turn offers them the core, and where one took it, or
-        nothing came, the next answers are waited for asleep, twice as many each time.
-        """
-        if self._spin_after:
-            self._spin_after -= 1
-            return
-        poll, now = self._arrivals.poll, time.monotonic()
-        end = now + _SPIN
-        while now < end:
-            if poll(0):
-                self._spin_pause = 0
-                return
-            os.sched_yield()
-            turn, now = now, time.monotonic()
-            if now - turn > _SPIN_TURN:
-                break
-        self._spin_pause = self._spin_after = min(2 * self._spin_pause + 1, _SPIN_PAUSE_MOST)
 
     def readable(self) -> bool:
         """Whether a read would find something at once, the end of the connection included."""

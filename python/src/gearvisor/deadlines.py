@@ -125,9 +125,9 @@ class Deadlines:
     def _on_alarm(self, _number: int, _frame: object) -> None:
         now = time.monotonic()
         if now >= self._stop_at:
-            _leave(f"stop timeout of {self._stop_timeout:g} s over in the middle of a job")
+            leave(f"stop timeout of {self._stop_timeout:g} s over in the middle of a job")
         if now >= self._end_at:
-            _leave(f"a job went on for {GRACE:g} s past the limit of {self._job_timeout:g} s")
+            leave(f"a job went on for {GRACE:g} s past the limit of {self._job_timeout:g} s")
         if now >= self._raise_at:
             self._raise_at = NEVER
             if self._unbroken:
@@ -136,7 +136,8 @@ class Deadlines:
                 raise self._over_the_limit()
 
 
-def _leave(why: str) -> None:
+def leave(why: str) -> None:
+    """End the process at once, in the middle of a job."""
     # Not through logging, whose locks the interrupted code may hold.
     os.write(2, f"gearvisor: {why}; leaving, its job server will hand the job out again\n".encode())
     os._exit(EXIT_CODE)

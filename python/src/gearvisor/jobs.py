@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from typing import Callable
 
+from . import unique_ids
 from .errors import JobFailed, JobTimeLimit
 from .protocol import Packet, encode
 
@@ -49,6 +50,26 @@ class Job:
     def unique(self) -> str:
         """Its unique id."""
         return self._unique.decode(errors="replace")
+
+    @property
+    def raw_function(self) -> bytes:
+        """The function's name as on the wire."""
+        return self._function
+
+    @property
+    def raw_handle(self) -> bytes:
+        """The handle as on the wire."""
+        return self._handle
+
+    @property
+    def raw_unique(self) -> bytes:
+        """The unique id as on the wire."""
+        return self._unique
+
+    def waited(self, now: float) -> float | None:
+        """Seconds from its submission until `now` (of the epoch); None: its id does not show it."""
+        made = unique_ids.made_at(self.unique, now)
+        return None if made is None else now - made
 
     def send_data(self, data: bytes) -> None:
         """Send a part of the result, or news, to the client at once (WORK_DATA).
@@ -97,25 +118,62 @@ def completed(job: Job, handle: bytes, returned: object) -> bytes:
 
 def failed(job: Job, handle: bytes, error: BaseException, seconds: float) -> bytes:
     """Log a failure; return the final packet that tells it to the client."""
+    log_failure(job, error, seconds)
+    return failure(handle, error)
+
+
+def failure(handle: bytes, error: BaseException) -> bytes:
+    """Return the final packet that tells an error to the client."""
     if isinstance(error, JobFailed):
-        fields = log_fields(job, seconds, "failed")
-        log.warning("job %s of %s failed: %s", job.handle, job.function, error, extra=fields)
         return encode(Packet.WORK_FAIL, handle)
-    fields = log_fields(job, seconds, "timeout" if isinstance(error, JobTimeLimit) else "exception")
-    log.error("job %s of %s raised", job.handle, job.function, exc_info=error, extra=fields)
+    return encode(Packet.WORK_EXCEPTION, handle, text_of(error).encode(errors="replace"))
+
+
+def log_failure(job: Job, error: BaseException, seconds: float) -> None:
+    """Log a job that failed."""
+    fields = log_fields(job, seconds, outcome_of(error))
+    if isinstance(error, JobFailed):
+        log.warning("job %s of %s failed: %s", job.handle, job.function, error, extra=fields)
+    else:
+        log.error("job %s of %s raised", job.handle, job.function, exc_info=error, extra=fields)
+
+
+def outcome_of(error: BaseException | None) -> str:
+    """Return how a job ended, in a word: as log lines and failed jobs have it."""
+    if error is None:
+        return "done"
+    if isinstance(error, JobFailed):
+        return "failed"
+    return "timeout" if isinstance(error, JobTimeLimit) else "exception"
+
+
+def text_of(error: BaseException) -> str:
+    """Return an exception's type and text."""
     try:
         said = str(error)
     except Exception:
         said = ""
-    text = f"{type(error).__name__}: {said}" if said else type(error).__name__
-    return encode(Packet.WORK_EXCEPTION, handle, text.encode(errors="replace"))
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
-def log_fields(job: Job, seconds: float, outcome: str) -> dict[str, object]:
+def traceback_of(error: BaseException) -> str:
+    """Return an exception's traceback, whatever its own text does."""
+    import traceback
+
+    try:
+        return "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    except Exception:
+        return "".join(traceback.format_tb(error.__traceback__)) + type(error).__name__
+
+
+def log_fields(job: Job, seconds: float | None, outcome: str) -> dict[str, object]:
     """What a log line about a job carries besides its text: logs.JOB_FIELDS."""
-    return {
+    fields: dict[str, object] = {
         "function": job.function,
         "handle": job.handle,
-        "seconds": round(seconds, 6),
+        "unique": job.unique,
         "outcome": outcome,
     }
+    if seconds is not None:
+        fields["seconds"] = round(seconds, 6)
+    return fields

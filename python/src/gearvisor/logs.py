@@ -8,19 +8,34 @@ from __future__ import annotations
 import json
 import logging
 import time
+from typing import Any
+
+from .escape import escaped
 
 FORMATS = ("text", "json")
 
 # What a line about a job carries besides its message: see Worker.
-JOB_FIELDS = ("function", "handle", "seconds", "outcome")
+JOB_FIELDS = ("function", "handle", "unique", "seconds", "outcome")
 
 
 class _Text(logging.Formatter):
+    """One line an entry whatever it holds; a traceback follows, each of its lines indented.
+
+    So neither a payload nor an exception's text can forge an entry or control a terminal.
+    """
+
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s")
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
         return time.strftime("%Y-%m-%dT%H:%M:%S+0000", time.gmtime(record.created))
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return escaped(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        lines = super().formatException(ei).split("\n")
+        return "\n".join(f"    {escaped(line)}" for line in lines)
 
 
 class _Json(logging.Formatter):

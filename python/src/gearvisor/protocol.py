@@ -29,6 +29,10 @@ MAX_FUNCTION = 512  # bytes; libgearman's GEARMAN_FUNCTION_MAX_SIZE (a queue tab
 # The protocol allows 4 GiB. This bounds what a broken or hostile peer can make us hold.
 MAX_PACKET = 256 * 1024 * 1024
 
+_SHORTER = ": give a digest of it, such as hashlib.blake2b(id, digest_size=16).hexdigest()"
+
+_SMALL = 2**16  # bytes of a packet's body that may be copied twice
+
 _HEADER = struct.Struct(">4sII")
 
 
@@ -107,16 +111,21 @@ def encode(
 
     The arguments are not checked: see check_function and check_unique.
     """
-    body = b"\0".join(arguments)
-    return _HEADER.pack(RESPONSE if response else REQUEST, kind, len(body)) + body
+    size = sum(map(len, arguments)) + len(arguments) - 1 if arguments else 0
+    header = _HEADER.pack(RESPONSE if response else REQUEST, kind, size)
+    if not arguments:
+        return header
+    # Only the last argument is ever large: so it is copied once.
+    return b"\0".join((header + arguments[0], *arguments[1:]))
 
 
 class Decoder:
     """Turns a stream of bytes, cut anywhere, into packets.
 
     `magic` is the direction to accept: RESPONSE (what a client or worker reads) or REQUEST.
-    A packet whose body is over `max_packet` bytes is refused as soon as its header is read, so
-    a Decoder never holds more than that and one read. Iterate over it, or call next_packet.
+    A packet whose body is over `max_packet` bytes is refused as soon as its header is read. So a
+    Decoder never holds more than that and one read, and while it takes a packet apart one copy
+    of its last argument. Iterate over it, or call next_packet.
 
     missing: bytes known to be on their way, of a packet that has begun, after next_packet.
     """
@@ -124,11 +133,22 @@ class Decoder:
     def __init__(self, magic: bytes = RESPONSE, max_packet: int = MAX_PACKET) -> None:
         self._magic = magic
         self._max_packet = max_packet
-        self._buffer = bytearray()
+        # What was fed from _start on is not taken yet. Mostly it is one whole packet, which then
+        # is never copied as a whole; more is gathered in a bytearray.
+        self._buffer: bytes | bytearray = b""
+        self._start = 0
         self.missing = 0
 
     def feed(self, data: bytes) -> None:
         """Add bytes as they came from the peer."""
+        if self._start == len(self._buffer):
+            self._buffer, self._start = data, 0
+            return
+        if isinstance(self._buffer, bytes):
+            self._buffer = bytearray(memoryview(self._buffer)[self._start :])
+        else:
+            del self._buffer[: self._start]
+        self._start = 0
         self._buffer += data
 
     def next_packet(self) -> tuple[Packet, list[bytes]] | None:
@@ -136,14 +156,14 @@ class Decoder:
 
         Raises ProtocolError on anything else; the Decoder must not be used after that.
         """
-        buffer = self._buffer
-        if len(buffer) < 12:
-            if not self._magic.startswith(buffer[:4]):
-                raise ProtocolError(f"not the Gearman protocol: it starts with {bytes(buffer)!r}")
+        buffer, start = self._buffer, self._start
+        if len(buffer) - start < 12:
+            if not self._magic.startswith(buffer[start : start + 4]):
+                raise _foreign(buffer[start:])
             return None
-        magic, number, size = _HEADER.unpack_from(buffer)
+        magic, number, size = _HEADER.unpack_from(buffer, start)
         if magic != self._magic:
-            raise ProtocolError(f"not the Gearman protocol: it starts with {bytes(buffer[:12])!r}")
+            raise _foreign(buffer[start : start + 12])
         if number not in _KINDS:
             raise ProtocolError(f"packet of unknown kind {number}")
         kind, count = _KINDS[number]
@@ -151,20 +171,21 @@ class Decoder:
             raise ProtocolError(
                 f"{kind.name} of {size} bytes, over the limit of {self._max_packet} bytes"
             )
-        end = 12 + size
+        start += 12
+        end = start + size
         self.missing = end - len(buffer)
         if self.missing > 0:
             return None
         self.missing = 0
-        body = bytes(buffer[12:end])
-        del buffer[:end]
-        if not count:
-            if size:
-                raise ProtocolError(f"{kind.name} with {size} bytes of arguments, not none")
-            return kind, []
-        arguments = body.split(b"\0", count - 1)
+        if not count and size:
+            raise ProtocolError(f"{kind.name} with {size} bytes of arguments, not none")
+        arguments = _arguments(buffer, start, end, count)
         if len(arguments) != count:
             raise ProtocolError(f"{kind.name} with {len(arguments)} of its {count} arguments")
+        if end == len(buffer):
+            self._buffer, self._start = b"", 0
+        else:
+            self._start = end
         return kind, arguments
 
     def __iter__(self) -> Iterator[tuple[Packet, list[bytes]]]:
@@ -175,6 +196,26 @@ class Decoder:
             yield packet
 
 
+def _arguments(buffer: bytes | bytearray, start: int, end: int, count: int) -> list[bytes]:
+    """Return at most `count` arguments between two places; the last one is all that is left."""
+    if end - start < _SMALL:
+        return bytes(buffer[start:end]).split(b"\0", count - 1) if count else []
+    arguments = []
+    for _ in range(count - 1):
+        at = buffer.find(b"\0", start, end)
+        if at < 0:
+            break
+        arguments.append(bytes(buffer[start:at]))
+        start = at + 1
+    with memoryview(buffer) as view:
+        arguments.append(bytes(view[start:end]))
+    return arguments
+
+
+def _foreign(begin: bytes | bytearray) -> ProtocolError:
+    return ProtocolError(f"not the Gearman protocol: it starts with {bytes(begin)!r}")
+
+
 def check_function(name: str) -> bytes:
     """Return a function name as bytes; raises ValueError when no job server would take it."""
     return _checked("function name", name, MAX_FUNCTION)
@@ -182,7 +223,7 @@ def check_function(name: str) -> bytes:
 
 def check_unique(unique: str) -> bytes:
     """Return a unique id as bytes; raises ValueError when no job server would take it."""
-    return _checked("unique id", unique, MAX_UNIQUE)
+    return _checked("unique id", unique, MAX_UNIQUE, _SHORTER)
 
 
 def check_client_id(client_id: str) -> bytes:
@@ -196,7 +237,7 @@ def check_client_id(client_id: str) -> bytes:
     return encoded
 
 
-def _checked(what: str, text: str, limit: int) -> bytes:
+def _checked(what: str, text: str, limit: int, way_out: str = "") -> bytes:
     if not isinstance(text, str):
         raise ValueError(f"{what} {text!r} is not a string")
     encoded = text.encode()
@@ -205,5 +246,7 @@ def _checked(what: str, text: str, limit: int) -> bytes:
     if b"\0" in encoded:
         raise ValueError(f"{what} {text!r} holds a NUL character")
     if len(encoded) > limit:
-        raise ValueError(f"{what} {text!r} is {len(encoded)} bytes long; the limit is {limit}")
+        raise ValueError(
+            f"{what} {text!r} is {len(encoded)} bytes long; the limit is {limit}{way_out}"
+        )
     return encoded

@@ -11,7 +11,6 @@ import ssl
 import time
 
 import pytest
-from gearvisor import connection as connection_module
 from gearvisor.connection import Connection, format_server, parse_server
 from gearvisor.errors import ProtocolError, ServerUnavailable
 from gearvisor.protocol import Packet, encode
@@ -81,27 +80,6 @@ def test_bytes_that_trickle_in_do_not_extend_the_timeout(peer):
 
 
 @pytest.fixture
-def turns(monkeypatch):
-    """turns(on_yield, seconds): count the turns of waiting awake; on_yield runs in each of them.
-
-    `seconds` is how long it may go on, so that a busy machine does not matter here.
-    """
-    counted = []
-
-    def watch(on_yield=lambda: None, seconds=5.0, turn=5.0):
-        def sched_yield():
-            counted.append(None)
-            on_yield()
-
-        monkeypatch.setattr(connection_module.os, "sched_yield", sched_yield)
-        monkeypatch.setattr(connection_module, "_SPIN", seconds)
-        monkeypatch.setattr(connection_module, "_SPIN_TURN", turn)
-        return counted
-
-    return watch
-
-
-@pytest.fixture
 def pair():
     """A connection and the job server's end of it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -110,53 +88,6 @@ def pair():
     with accepted:
         yield connection, accepted
     connection.close()
-
-
-NOOP = encode(Packet.NOOP, response=True)
-
-
-def test_an_answer_due_at_once_is_awaited_awake(pair, turns):
-    connection, peer = pair
-    counted = turns(lambda: len(counted) == 3 and peer.sendall(NOOP))
-    assert connection.receive(0) is None
-    assert not counted
-    assert connection.receive(0, at_once=True) == (Packet.NOOP, [])
-    assert len(counted) >= 3
-
-
-def test_what_was_read_already_is_not_awaited(pair, turns):
-    connection, peer = pair
-    counted = turns()
-    peer.sendall(2 * NOOP)
-    assert connection.receive(1) == (Packet.NOOP, [])
-    assert connection.receive(1, at_once=True) == (Packet.NOOP, [])
-    assert not counted
-
-
-def test_waiting_awake_in_vain_is_given_up_for_ever_more_answers(pair, turns):
-    connection, peer = pair
-    counted = turns(seconds=0.001)
-
-    def receive(times, found=None):
-        rows = ""
-        for _ in range(times):
-            before = len(counted)
-            if found:
-                peer.sendall(NOOP)
-            assert connection.receive(0, at_once=True) == found
-            rows += "." if len(counted) == before else "A"
-        return rows
-
-    assert receive(15) == "A.A...A.......A"
-    receive(16, (Packet.NOOP, []))  # one after the pause has come in time
-    assert receive(383).endswith("A" + "." * 127 + "A" + "." * 127 + "A")
-
-
-def test_who_waits_awake_leaves_the_core_to_others(pair, turns):
-    connection, _peer = pair
-    counted = turns(lambda: time.sleep(0.001), turn=20e-6)
-    assert connection.receive(0, at_once=True) is None
-    assert len(counted) == 1
 
 
 def test_refused_connection_says_so_without_numbers(closed_port):

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 
 import pytest
 from gearvisor.errors import ProtocolError
@@ -130,7 +131,7 @@ def test_a_packet_of_exactly_the_limit_passes():
         (check_function, "f" * 513, "513 bytes long; the limit is 512"),
         (check_function, b"f", "is not a string"),
         (check_unique, "", "unique id is empty"),
-        (check_unique, "\u00e9" * 33, "66 bytes long; the limit is 64"),
+        (check_unique, "\u00e9" * 33, "66 bytes long; the limit is 63"),
         (check_client_id, "two words", "holds a blank"),
         (check_client_id, "line\n", "holds a blank"),
         (check_client_id, "i" * 128, "the limit is 127"),
@@ -143,4 +144,53 @@ def test_names_no_job_server_takes_are_refused(check, value, says):
 
 def test_names_are_sent_as_utf8():
     assert check_function("\u00e9" * 256) == b"\xc3\xa9" * 256
-    assert check_unique("u" * 64) == b"u" * 64
+    assert check_unique("u" * 63) == b"u" * 63
+
+
+@pytest.mark.parametrize("chunk", [2**16, 2**18])
+def test_a_large_packet_takes_about_one_copy_more_than_itself(chunk):
+    size = 32 * 2**20
+    head = encode(Packet.JOB_ASSIGN_UNIQ, b"H:1", b"f", b"u", b"", response=True)
+    head = head[:8] + (len(head) - 12 + size).to_bytes(4, "big") + head[12:]
+    decoder = Decoder()
+    tracemalloc.start()
+    try:
+        decoder.feed(head)
+        for _ in range(size // chunk):
+            assert decoder.next_packet() is None
+            decoder.feed(bytes(chunk))
+        kind, arguments = decoder.next_packet()
+        _now, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (kind, len(arguments[3])) == (Packet.JOB_ASSIGN_UNIQ, size)
+    assert peak < 2.2 * size
+
+
+def test_sending_a_large_packet_copies_it_once():
+    data = bytes(16 * 2**20)
+    tracemalloc.start()
+    try:
+        packet = encode(Packet.WORK_COMPLETE, b"H:1", data)
+        _now, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(packet) > len(data)
+    assert peak < 1.1 * len(data)
+
+
+@pytest.mark.parametrize("cut", range(1, 40))
+def test_packets_behind_each_other_may_be_cut_anywhere(cut):
+    parts = [
+        encode(Packet.JOB_CREATED, b"H:1", response=True),
+        encode(Packet.WORK_COMPLETE, b"H:1", b"x" * 100_000, response=True),
+        encode(Packet.NOOP, response=True),
+    ]
+    data = b"".join(parts * 3)
+    decoder = Decoder()
+    kinds = []
+    for start in range(0, len(data), cut * 997):
+        decoder.feed(data[start : start + cut * 997])
+        kinds += [(kind, len(arguments[-1]) if arguments else 0) for kind, arguments in decoder]
+    expected = [(Packet.JOB_CREATED, 3), (Packet.WORK_COMPLETE, 100_000), (Packet.NOOP, 0)]
+    assert kinds == expected * 3

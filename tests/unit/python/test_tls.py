@@ -231,7 +231,7 @@ def test_the_command_takes_the_files_as_options_or_from_the_environment(
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--tls-cert", "CERT"], "--tls-cert and --tls-key need --tls-ca"),
+        (["--tls-cert", "CERT"], "--tls-cert and --tls-key require --tls-ca"),
         (["--tls-ca", "CA", "--tls-key", "KEY"], "needs its certificate: give --tls-cert"),
         (["--tls-ca", "/missing.pem"], "--tls-ca /missing.pem: No such file or directory"),
         (["--tls-ca", "KEY"], "Name a PEM file that this user can read"),
