@@ -178,6 +178,7 @@ from ..module_utils.gearvisor import (  # noqa: F401
     command_status,
     command_submit,
     command_top,
+    command_worker,
     connection,
     counters,
     deadlines,

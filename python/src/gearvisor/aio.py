@@ -32,7 +32,7 @@ from .errors import (
     SubmitError,
 )
 from .housekeeping import Housekeeping
-from .jobs import Job, is_async
+from .jobs import Job, is_async_callable
 from .limits import Limits
 from .protocol import MAX_PACKET, Packet, check_client_id, check_function, encode
 from .session import Session
@@ -257,7 +257,7 @@ class Worker:
         encoded = check_function(name)
         if encoded in self._functions:
             raise ValueError(f"function {name!r} is registered already")
-        if not is_async(function) and not is_async(getattr(function, "__call__", None)):  # noqa: B004
+        if not is_async_callable(function):
             raise ValueError(f"function {name!r} is not async; serve it with gearvisor.worker")
         self._functions[encoded] = function
         self._house.register(encoded)

@@ -103,6 +103,11 @@ def is_async(function: object) -> bool:
     return bool(getattr(code, "co_flags", 0) & 0x80)  # CO_COROUTINE
 
 
+def is_async_callable(function: object) -> bool:
+    """Whether calling it makes a coroutine: an async function, or an object that is called so."""
+    return is_async(function) or is_async(getattr(function, "__call__", None))  # noqa: B004
+
+
 def completed(job: Job, handle: bytes, returned: object) -> bytes:
     """The final packet for what a function returned; raises TypeError if that is no result."""
     if returned is None:

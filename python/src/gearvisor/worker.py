@@ -30,7 +30,7 @@ from .errors import ProtocolError, ServerUnavailable
 from .housekeeping import Housekeeping
 from .job_servers import JobServer, JobServers, Lane
 from .jobs import Job as Job  # which belongs to this module's interface
-from .jobs import completed, failure, is_async, log
+from .jobs import completed, failure, is_async_callable, log
 from .protocol import (
     MAX_CLIENT_ID,
     MAX_PACKET,
@@ -153,7 +153,7 @@ class Worker:
         encoded = check_function(name)
         if encoded in self._functions:
             raise ValueError(f"function {name!r} is registered already")
-        if is_async(function):
+        if is_async_callable(function):
             raise ValueError(f"function {name!r} is async; serve it with gearvisor.aio.Worker")
         self._functions[encoded] = function
         self._house.register(encoded)
