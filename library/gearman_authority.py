@@ -48,6 +48,18 @@ options:
     description: Make new keys and certificates for all hosts, whatever the old ones are.
     type: bool
     default: false
+  stage:
+    description:
+      - Leave a certificate that is still good in use, and put the key and certificate that follow it beside it,
+        as C(hosts/NAME.next.key) and C(hosts/NAME.next.pem), so that all hosts can learn of them first.
+      - A call without it then puts them in use.
+    type: bool
+    default: false
+  purge:
+    description:
+      - Remove keys and certificates of hosts that are not in O(hosts), so that one that comes back gets new ones.
+    type: bool
+    default: false
 attributes:
   check_mode: {support: full, description: Tells what would be made.}
   diff_mode: {support: full, description: Lists what is made, and why.}
@@ -72,11 +84,18 @@ actions:
   type: list
   elements: str
   sample: [issue a certificate for job1 (ends soon)]
+certificates:
+  description: The certificates of each host of O(hosts) as PEM texts, the one in use first, then the next one.
+  returned: success
+  type: dict
+staged:
+  description: The hosts that have a next certificate, which is not in use yet.
+  returned: success
+  type: list
+  elements: str
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ..module_utils.failure import GearvisorError
+from ..module_utils import module
 from ..module_utils.tunnel import authority
 
 ARGUMENTS = {
@@ -86,18 +105,18 @@ ARGUMENTS = {
     "renew_days": {"type": "int", "default": 60},
     "authority_days": {"type": "int", "default": 3650},
     "rotate": {"type": "bool", "default": False},
+    "stage": {"type": "bool", "default": False},
+    "purge": {"type": "bool", "default": False},
 }
 
 
+def converge(params, host):
+    request = authority.Request(**{**params, "hosts": authority.typed_hosts(params["hosts"])})
+    return authority.converge(request, host.run, host.check_mode)
+
+
 def main():
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    try:
-        hosts = authority.typed_hosts(module.params["hosts"])
-        request = authority.Request(**{**module.params, "hosts": hosts})
-        result = authority.converge(request, module.run_command, module.check_mode)
-    except GearvisorError as error:
-        module.fail_json(msg=str(error), **error.details)
-    module.exit_json(**result)
+    module.run(ARGUMENTS, converge, root=False, changes_host=False)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ description:
   - gearmand itself is no way to do this. Debian builds it without TLS, and where it has TLS it lets in
     clients without a certificate.
   - Certificates are tried in a handshake, addresses and ports looked at, before anything is changed.
-    stunnel then reloads, which open connections do not notice. When it does not serve as it shall,
-    the old files come back.
+    stunnel then reloads, which open connections do not notice. When it does not serve as it should,
+    the old files are put back.
 requirements:
   - Debian 12 or 13 on the target; without systemd also a running Supervisor.
 options:
@@ -85,11 +85,41 @@ options:
   key:
     description: Its private key, as PEM text. Required with V(present).
     type: str
+  peers:
+    description:
+      - The only certificates that are accepted, one PEM text each, besides that they must be of the authority
+        and have the right name. A certificate that is no longer among them is refused from now on.
+      - Empty means that any certificate of the authority with a right name is accepted.
+    type: list
+    elements: str
+    default: []
+  end_retired:
+    description:
+      - Also end connections that certificates may have opened which O(peers) no longer lists, by a restart of
+        stunnel on a job server's host. Workers and clients connect again; jobs in progress run again.
+      - Without it stunnel reloads, which leaves open connections alone.
+    type: bool
+    default: false
+  extra_lines:
+    description:
+      - More global settings for C(stunnel.conf), such as V(curves = X25519). stunnel tries them before they
+        are used; those that make the tunnel what it is are refused.
+    type: list
+    elements: str
+    default: []
   service_manager:
     description: Who keeps it running. V(auto) is systemd where it is PID 1, and Supervisor elsewhere.
     type: str
     choices: [auto, systemd, supervisor]
     default: auto
+  lock_timeout:
+    description: How many seconds to wait while another run of a module changes this host.
+    type: int
+    default: 300
+  untested_release:
+    description: Also run on a Debian release that Gearvisor is not tested on.
+    type: bool
+    default: false
 attributes:
   check_mode:
     support: full
@@ -143,10 +173,8 @@ service_manager:
   sample: systemd
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ..module_utils.failure import GearvisorError
-from ..module_utils.tunnel import certificates, stunnel, tunnel
+from ..module_utils import module
+from ..module_utils.tunnel import tunnel
 
 ARGUMENTS = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -174,35 +202,25 @@ ARGUMENTS = {
     "ca": {"type": "str"},
     "certificate": {"type": "str"},
     "key": {"type": "str", "no_log": True},
+    "peers": {"type": "list", "elements": "str", "default": []},
+    "end_retired": {"type": "bool", "default": False},
+    "extra_lines": {"type": "list", "elements": "str", "default": []},
     "service_manager": {
         "type": "str",
         "choices": ["auto", "systemd", "supervisor"],
         "default": "auto",
     },
+    **module.HOST_ARGUMENTS,
 }
 
 
+def converge(params, host):
+    return tunnel.converge(tunnel.request_of(params), host)
+
+
 def main():
-    module = AnsibleModule(
-        argument_spec=ARGUMENTS,
-        supports_check_mode=True,
-        required_if=[("state", "present", ("ca", "certificate", "key"))],
-    )
-    try:
-        result = tunnel.converge(_request(module.params), module.run_command, module.check_mode)
-    except GearvisorError as error:
-        module.fail_json(msg=str(error), **error.details)
-    for warning in result.pop("warnings"):
-        module.warn(warning)
-    module.exit_json(**result)
-
-
-def _request(params):
-    settings = identity = None
-    if params["state"] == "present":
-        settings = stunnel.typed_settings(params["serve"], params["servers"])
-        identity = certificates.Identity(params["ca"], params["certificate"], params["key"])
-    return tunnel.Request(settings, identity, params["state"], params["service_manager"])
+    required_if = [("state", "present", ("ca", "certificate", "key"))]
+    module.run(ARGUMENTS, converge, required_if=required_if)
 
 
 if __name__ == "__main__":

@@ -3,27 +3,38 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A private certificate authority in a directory: its certificate, and one for each host.
 
-    ca.key, ca.pem              the authority; whoever has the key can walk into every job server
+    ca.key, ca.pem              the authority; anyone who has the key can reach every job server
     hosts/NAME.key, NAME.pem    a host's key and certificate
+    hosts/NAME.next.*           those that take their place, until all hosts accept them
+
+Job servers and their clients accept exactly the certificates that are here (docs/decisions/0036), so
+what is replaced or removed here is refused from the run on that tells them.
 
 The program openssl makes them. What is there already is tried, not parsed: see certificates.py.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import re
 import secrets
+import stat
 import tempfile
 import time
 from typing import NamedTuple
 
 from ..failure import GearvisorError, InvalidOption
 from ..host.files import read_text, write_text
+from ..module import Outcome, prepared
 from . import certificates
 
 _DAY = 24 * 60 * 60
+_MOST_DAYS = 36500
+# Of a certificate that is still good: it serves until all hosts know the next one.
+_IN_TIME = ("ends soon", "rotate")
+_NEXT = ".next"
 _CURVE = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
 _SUBJECT = "Gearvisor authority"
 # openssl's own default configuration adds extensions of its taste, so it is not read.
@@ -51,7 +62,11 @@ class Host(NamedTuple):
 
 
 class Request(NamedTuple):
-    """*hosts*: {name: Host}. *rotate*: new certificates whatever the old ones are."""
+    """*hosts*: {name: Host}. *rotate*: new certificates whatever the old ones are.
+
+    *stage*: leave a good certificate in place, and put the one that follows it beside it; without it,
+    what was put beside takes its place. *purge*: remove certificates of hosts that are not listed.
+    """
 
     directory: str
     hosts: dict
@@ -59,6 +74,8 @@ class Request(NamedTuple):
     renew_days: int = 60
     authority_days: int = 3650
     rotate: bool = False
+    stage: bool = False
+    purge: bool = False
 
 
 def typed_hosts(given):
@@ -67,20 +84,23 @@ def typed_hosts(given):
     for name, host in given.items():
         names = host.get("names") if isinstance(host, dict) else None
         server = host.get("server", False) if isinstance(host, dict) else None
-        if not isinstance(names, list) or not names or not isinstance(server, bool):
+        strings = isinstance(names, list) and all(isinstance(one, str) for one in names)
+        if not names or not strings or not isinstance(server, bool):
             raise InvalidOption(
                 f"hosts.{name}",
                 host,
                 "is not {names: [...], server: ...}",
-                "Give it at least one name",
+                "Give it at least one name, as text",
             )
-        result[str(name)] = Host(tuple(map(str, names)), server)
+        result[str(name)] = Host(tuple(names), server)
     return result
 
 
 def check(request):
     """Raise InvalidOption for values that cannot work."""
-    if not os.path.isabs(request.directory):
+    if not os.path.isabs(request.directory) or re.search(
+        r"[\0-\x1f\ud800-\udfff]", request.directory
+    ):
         raise InvalidOption(
             "directory", request.directory, "is no absolute path", "Give the whole path"
         )
@@ -91,29 +111,40 @@ def check(request):
             f"is not from 1 to {request.days - 1} (days: {request.days})",
             "Renew before the end, but not at once",
         )
+    if request.authority_days > _MOST_DAYS:
+        raise InvalidOption(
+            "authority_days", request.authority_days, f"is above {_MOST_DAYS}", "Use 3650"
+        )
     # A certificate must not outlive its authority.
     if request.authority_days <= request.days + request.renew_days:
         raise InvalidOption(
             "authority_days",
             request.authority_days,
             f"is not above {request.days + request.renew_days} (days and renew_days)",
-            "Use 3650, say",
+            "Use for example 3650",
         )
     for name, host in request.hosts.items():
-        if not re.match(r"[A-Za-z0-9_][A-Za-z0-9._:-]*\Z", name):
+        if not re.match(r"[A-Za-z0-9_][A-Za-z0-9._:-]{0,239}\Z", name) or name.endswith(".next"):
             raise InvalidOption("hosts", name, "is no host name", "Use letters, digits, '.', '-'")
         for other in host.names:
-            if not re.match(r"[A-Za-z0-9_:][A-Za-z0-9._:-]*\Z", other):
+            if not re.match(r"[A-Za-z0-9_:][A-Za-z0-9._:-]{0,252}\Z", other):
                 raise InvalidOption(
                     f"hosts.{name}.names", other, "is no host name or IP address", "Correct it"
                 )
 
 
 def converge(request, run, check_mode=False):
-    """Make what is missing or due; return the module's result. Raises GearvisorError."""
+    """Make what is missing or due; return the Outcome. Raises GearvisorError."""
     check(request)
     authority = _Authority(request, run, time.time())
-    actions = []
+    open_paths = authority.open_paths()
+    actions = [
+        f"make {path} its owner's alone, whose mode was {mode:04o}" for path, mode in open_paths
+    ]
+    warnings = _warnings(open_paths)
+    if not check_mode:
+        for path, _mode in open_paths:
+            os.chmod(path, 0o700 if os.path.isdir(path) else 0o600)
     reason = authority.due()
     renewed = reason is not None
     if renewed:
@@ -121,18 +152,48 @@ def converge(request, run, check_mode=False):
         if not check_mode:
             authority.make()
     for name, host in sorted(request.hosts.items()):
-        reason = "new authority" if renewed and check_mode else authority.host_due(name, host)
-        if reason is None and request.rotate:
-            reason = "rotate"
-        if reason is not None:
-            actions.append(f"issue a certificate for {name} ({reason})")
+        for action, function in _steps(authority, name, host, renewed and check_mode):
+            actions.append(action)
             if not check_mode:
-                authority.issue(name, host)
-    return {
-        "changed": bool(actions),
-        "actions": actions,
-        "diff": [{"prepared": "\n".join(actions) + "\n"}] if actions else [],
-    }
+                function()
+    for name in authority.not_listed() if request.purge else ():
+        actions.append(f"remove the certificate of {name}, which is not listed any more")
+        if not check_mode:
+            authority.remove(name)
+    details = {"certificates": authority.certificates(), "staged": authority.staged()}
+    return Outcome(
+        bool(actions), actions, diff=prepared(actions), warnings=warnings, details=details
+    )
+
+
+def _steps(authority, name, host, renewed):
+    """Return [(action, function)] of what is to be done for one host."""
+    request = authority.request
+    if renewed:
+        return [(f"issue a certificate for {name} (new authority)", None)]
+    reason = authority.host_due(name, host) or ("rotate" if request.rotate else None)
+    staged = authority.is_staged(name) and authority.host_due(name, host, _NEXT) is None
+    if reason not in (None, *_IN_TIME):
+        return [(f"issue a certificate for {name} ({reason})", lambda: authority.issue(name, host))]
+    if request.stage:
+        if reason is None or staged:
+            return []
+        action = f"issue the next certificate for {name} ({reason})"
+        return [(action, lambda: authority.issue(name, host, _NEXT))]
+    if staged:
+        return [(f"use the next certificate for {name}", lambda: authority.promote(name))]
+    if reason is not None:
+        return [(f"issue a certificate for {name} ({reason})", lambda: authority.issue(name, host))]
+    return []
+
+
+def _warnings(open_paths):
+    return [
+        f"{path} had the mode {mode:04o}, so others may have read it. If somebody could have, replace the "
+        "authority, or rotate the keys: see docs/security.md"
+        for path, mode in open_paths
+        if path.endswith(".key")
+    ]
 
 
 class _Authority:
@@ -175,9 +236,58 @@ class _Authority:
                 write_text(self._key, made.read("key"), 0o600, -1, -1)
             write_text(self._certificate, made.read("certificate"), 0o644, -1, -1)
 
-    def host_due(self, name, host):
+    def open_paths(self):
+        """Return [(path, mode)] of what is here and open to others; it must be its owner's alone."""
+        hosts = os.path.join(self.request.directory, "hosts")
+        keys = [os.path.join(hosts, name) for name in _names(hosts) if name.endswith(".key")]
+        found = []
+        for path in (self.request.directory, hosts, self._key, *keys):
+            with contextlib.suppress(FileNotFoundError):
+                status = os.lstat(path)
+                if status.st_uid != os.geteuid():
+                    raise GearvisorError(
+                        f"{path} belongs to user {status.st_uid}, who could change it. Give it to "
+                        f"user {os.geteuid()}, who runs Ansible, or run Ansible as that user"
+                    )
+                if status.st_mode & 0o077 and not stat.S_ISLNK(status.st_mode):
+                    found.append((path, stat.S_IMODE(status.st_mode)))
+        return found
+
+    def certificates(self):
+        """Return {name: [PEM text]} of the listed hosts: the one in use, and the next one."""
+        found = {}
+        for name in sorted(self.request.hosts):
+            texts = [read_text(self._paths(name, suffix)[0]) for suffix in ("", _NEXT)]
+            found[name] = [text for text in texts if text is not None]
+        return found
+
+    def staged(self):
+        """Return the names of the listed hosts that have a next certificate."""
+        return [name for name in sorted(self.request.hosts) if self.is_staged(name)]
+
+    def is_staged(self, name):
+        return all(os.path.exists(path) for path in self._paths(name, _NEXT))
+
+    def promote(self, name):
+        """Put the next certificate and key of the host in place of those in use."""
+        for old, new in zip(self._paths(name), self._paths(name, _NEXT)):
+            os.replace(new, old)
+
+    def not_listed(self):
+        """Return the names of hosts that have files here and are not listed."""
+        hosts = os.path.join(self.request.directory, "hosts")
+        found = {re.sub(r"(\.next)?\.(pem|key)\Z", "", name) for name in _names(hosts)}
+        return sorted(name for name in found - set(self.request.hosts) if not name.startswith("."))
+
+    def remove(self, name):
+        for suffix in ("", _NEXT):
+            for path in self._paths(name, suffix):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+
+    def host_due(self, name, host, suffix=""):
         """Return why the host needs a certificate, or None."""
-        certificate, key = (read_text(path) for path in self._paths(name))
+        certificate, key = (read_text(path) for path in self._paths(name, suffix))
         if certificate is None or key is None:
             return "there is none"
         identity = certificates.Identity(read_text(self._certificate), certificate, key)
@@ -189,8 +299,10 @@ class _Authority:
             return "other names"
         if self._serves(identity, host) != host.server:
             return "other purpose"
-        if facts.expires - self._now < self.request.renew_days * _DAY:
-            return "ends soon"
+        left = facts.expires - self._now
+        if left < self.request.renew_days * _DAY:
+            # Runs that never reach all hosts must not let it end.
+            return "ends soon" if left > self.request.renew_days * _DAY / 2 else "ends very soon"
         return None
 
     @staticmethod
@@ -201,11 +313,11 @@ class _Authority:
             return False
         return True
 
-    def issue(self, name, host):
-        """Make a key and a certificate for the host."""
+    def issue(self, name, host, suffix=""):
+        """Make a key and a certificate for the host; *suffix* is _NEXT for those that follow."""
         purposes = "serverAuth, clientAuth" if host.server else "clientAuth"
         names = ", ".join(f"{_kind(other)}:{other}" for other in dict.fromkeys(host.names))
-        certificate, key = self._paths(name)
+        certificate, key = self._paths(name, suffix)
         os.makedirs(os.path.dirname(key), 0o700, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.request.directory) as scratch:
             made = _Scratch(scratch)
@@ -225,8 +337,8 @@ class _Authority:
             write_text(key, made.read("key"), 0o600, -1, -1)
             write_text(certificate, made.read("certificate"), 0o644, -1, -1)
 
-    def _paths(self, name):
-        base = os.path.join(self.request.directory, "hosts", name)
+    def _paths(self, name, suffix=""):
+        base = os.path.join(self.request.directory, "hosts", name + suffix)
         return f"{base}.pem", f"{base}.key"
 
     def _openssl(self, *arguments):
@@ -240,6 +352,13 @@ class _Authority:
     def _openssl_says(self, *arguments):
         rc, _out, _err = self._run(["openssl", *arguments, "-noout"])
         return rc == 0
+
+
+def _names(directory):
+    try:
+        return sorted(os.listdir(directory))
+    except FileNotFoundError:
+        return []
 
 
 class _Scratch:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from ..failure import GearvisorError
 
 _NAMES = ("DNS", "IP Address")
+_END = "-----END CERTIFICATE-----"
 
 
 class CertificateError(GearvisorError):
@@ -67,9 +68,13 @@ def client_context(identity):
 
 def leaf(certificate):
     """Return the first certificate of a PEM text in DER form."""
-    end = "-----END CERTIFICATE-----"
-    head, found, _chain = certificate.partition(end)
+    head, found, _chain = certificate.partition(_END)
     return ssl.PEM_cert_to_DER_cert(head[head.find("-----BEGIN") :] + found)
+
+
+def leaves(texts):
+    """Return the set of all certificates of a PEM text in DER form."""
+    return frozenset(leaf(part + _END) for part in texts.split(_END)[:-1])
 
 
 def _contexts(identity):
@@ -100,7 +105,7 @@ def _no_password():
 
 def _unusable(error):
     if "encrypted" in str(error):
-        return CertificateError("key", "is encrypted, and nobody is there to type its password")
+        return CertificateError("key", "is encrypted, and its password cannot be entered here")
     reason = getattr(error, "reason", None)
     if reason == "KEY_VALUES_MISMATCH":
         return CertificateError("key", "is not the key of that certificate")

@@ -1,7 +1,7 @@
 # Copyright: Gearvisor contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What stunnel is to be told, as text. All pure."""
+"""stunnel's configuration, unit and Supervisor program, as text. All pure."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ CONFIG = f"{DIRECTORY}/stunnel.conf"
 CA = f"{DIRECTORY}/ca.pem"
 CERTIFICATE = f"{DIRECTORY}/certificate.pem"
 KEY = f"{DIRECTORY}/key.pem"
+# The authority's certificate, and those of the peers that are accepted.
+TRUSTED = f"{DIRECTORY}/trusted.pem"
 STUNNEL = "/usr/bin/stunnel4"
 USER = "stunnel4"
 LOOPBACK = "127.0.0.1"
@@ -66,13 +68,18 @@ class Server(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """*serve*: Serve or None; *servers*: tuple of Server."""
+    """*serve*: Serve or None; *servers*: tuple of Server; *extra_lines*: more for stunnel.conf.
+
+    *pinned*: peers must show one of the certificates in TRUSTED, not just any of the authority.
+    """
 
     serve: Serve = None
     servers: tuple = ()
+    extra_lines: tuple = ()
+    pinned: bool = False
 
 
-def typed_settings(serve, servers):
+def typed_settings(serve, servers, extra_lines=(), pinned=False):
     """Return Settings of the module's options; raises InvalidOption."""
     if serve is None and not servers:
         raise InvalidOption(
@@ -104,7 +111,32 @@ def typed_settings(serve, servers):
                 raise InvalidOption(
                     f"servers.{field}", value, "is that of two job servers", "Give each its own"
                 )
-    return Settings(serve, servers)
+    for line in extra_lines:
+        _check_extra_line(line)
+    return Settings(serve, servers, tuple(extra_lines), pinned)
+
+
+# What makes the tunnel what it is, and what would run programs or write files.
+_OWN_KEYS = """
+accept capath cafile cert checkemail checkhost checkip chroot client config connect crlfile crlpath delay engine
+exec execargs foreground include key logid output pid protocol redirect requirecert service setgid setuid
+sslversion sslversionmin syslog ticketkeysecret ticketmacsecret verify verifychain verifypeer
+"""
+
+
+def _check_extra_line(line):
+    key = re.match(r"([A-Za-z]+)\s*=\s*[\x20-\x7e]*\Z", line)
+    if key is None:
+        raise InvalidOption(
+            "extra_lines", line, "is not key = value", "Write one global setting a line"
+        )
+    if key.group(1).lower() in _OWN_KEYS.split():
+        raise InvalidOption(
+            "extra_lines",
+            line,
+            f"sets {key.group(1)}, which the module sets itself",
+            "Leave it out; see stunnel(8) for settings such as ciphers, curves or TIMEOUTbusy",
+        )
 
 
 def _check_port(option, port):
@@ -118,28 +150,29 @@ def _check_port(option, port):
 
 
 def _check_name(option, name):
-    if not re.match(r"[A-Za-z0-9_][A-Za-z0-9._:-]*\Z", name):
+    if not re.match(r"[A-Za-z0-9_:][A-Za-z0-9._:-]{0,252}\Z", name):
         raise InvalidOption(
             option,
             name,
-            "is no name that a certificate can have",
+            "is not a name that a certificate can have",
             "Use a host name, without wildcards",
         )
 
 
 def _check_host(option, host):
-    if not re.match(r"[A-Za-z0-9_:][A-Za-z0-9._:%-]*\Z", host):
+    if not re.match(r"[A-Za-z0-9_:][A-Za-z0-9._:%-]{0,252}\Z", host):
         raise InvalidOption(
             option,
             host,
-            "is no IP address or host name",
+            "is not an IP address or host name",
             "Use 192.0.2.11 or a name, without a port",
         )
 
 
 def _check_endpoint(option, endpoint):
-    if not re.match(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}\Z", endpoint):
-        raise InvalidOption(option, endpoint, "is not host:port", "Use 127.0.0.1:4730, say")
+    match = re.match(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})\Z", endpoint)
+    if match is None or not 1 <= int(match.group(1)) <= 65535:
+        raise InvalidOption(option, endpoint, "is not host:port", "Use for example 127.0.0.1:4730")
 
 
 def endpoint(host, port):
@@ -153,18 +186,20 @@ def config_text(settings):
         f"; {MARK}",
         "foreground = yes",
         "syslog = no",
-        # Of the next level, notice, every connection would be.
-        "debug = warning",
+        # Notices are for each connection, who it is: a job server's log has them, a client's need not.
+        f"debug = {'warning' if settings.serve is None else 'notice'}",
         "pid =",
         "sslVersionMin = TLSv1.2",
         f"cert = {CERTIFICATE}",
         f"key = {KEY}",
-        f"CAfile = {CA}",
+        f"CAfile = {TRUSTED if settings.pinned else CA}",
         "verifyChain = yes",
+        *(["verifyPeer = yes"] if settings.pinned else []),
         "requireCert = yes",
         f"TIMEOUTidle = {IDLE_SECONDS}",
         "TIMEOUTconnect = 5",
         *(f"socket = {side}:{option}" for side in "lr" for option in _KEEPALIVE),
+        *settings.extra_lines,
     ]
     serve = settings.serve
     if serve is not None:
@@ -174,8 +209,8 @@ def config_text(settings):
             "[job-server]",
             f"accept = {endpoint(serve.listen, serve.port)}",
             f"connect = {endpoint(host, port)}",
-            # Whose certificate is of our authority, but not one of these, is refused.
-            *(f"checkHost = {name}" for name in serve.clients),
+            # A certificate of the authority with none of these names is refused.
+            *(_name_check(name) for name in serve.clients),
         ]
     for server in settings.servers:
         lines += [
@@ -186,9 +221,23 @@ def config_text(settings):
             f"connect = {endpoint(server.address, server.port)}",
             # Names are looked up with each connection, not once at the start.
             "delay = yes",
-            f"checkHost = {server.name}",
+            _name_check(server.name),
         ]
     return "\n".join(lines) + "\n"
+
+
+def trial_text(settings):
+    """Return stunnel.conf for a trial: on ports that are free, with nothing behind them."""
+    text = re.sub(r"(?m)^accept = .*$", f"accept = {LOOPBACK}:0", config_text(settings))
+    return re.sub(r"(?m)^(cert|key|CAfile) = /.*/", r"\1 = ", text)
+
+
+def _name_check(name):
+    """Return the line that asks for a name; a certificate keeps IP addresses apart from host names."""
+    try:
+        return f"checkIP = {ipaddress.ip_address(name)}"
+    except ValueError:
+        return f"checkHost = {name}"
 
 
 def unit_text(in_container=False):
@@ -213,7 +262,7 @@ User={USER}
 Restart=always
 RestartSec=1
 LimitNOFILE={FILE_DESCRIPTORS}
-# A thread a connection.
+# One thread per connection.
 TasksMax=infinity
 CapabilityBoundingSet=
 NoNewPrivileges=true
@@ -256,5 +305,5 @@ def listeners(settings):
 
 
 def is_loopback(address):
-    """Tell whether the IP address is reached from its own host only."""
+    """Return whether the IP address is reached from its own host only."""
     return ipaddress.ip_address(address).is_loopback

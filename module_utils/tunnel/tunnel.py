@@ -3,31 +3,46 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Converges one host's end of the TLS tunnel.
 
-Certificates, addresses and ports are checked before anything is changed. stunnel then reloads,
-which connections that are open do not notice; when it does not serve as it shall, the old files
-come back.
+Certificates, addresses and ports are checked before anything is changed. stunnel then reloads, which open
+connections do not notice; when it does not serve as it should, the old files are put back. It is
+restarted for one reason only: to end connections that a retired certificate has opened.
 """
 
 from __future__ import annotations
 
 import os
-import pwd
 import re
 import socket
 import ssl
+import tempfile
 import time
 from typing import NamedTuple
 
 from ..failure import GearvisorError, InvalidOption
-from ..host import packages, release
-from ..host.files import diffs, read_text, remove_empty, restore_text
+from ..host import packages
+from ..host.builder import Builder
+from ..host.changes import ChangeSet
+from ..host.directories import remove_empty
+from ..host.files import read_text, write_text
 from ..job_server import ports
-from . import certificates, service, stunnel
+from ..keeper import choice
+from ..keeper.service import Service
+from ..module import Outcome, prepared
+from . import certificates, stunnel
 
 PACKAGE = "stunnel4"
+NAME = "gearman-tunnel"
+UNIT_FILE = f"/etc/systemd/system/{NAME}.service"
+# The stunnel that a retired certificate may still have connections to, until it is restarted.
+RETIRED = "/var/lib/gearvisor/tunnel-retired"
+# systemd writes there what kind of container it runs in.
+_CONTAINER = "/run/systemd/container"
 _READY_SECONDS = 15
+_TRIAL_SECONDS = 1
+_ENDED_BY_TIMEOUT = 124
 _WARN_DAYS = 21
 _DAY = 24 * 60 * 60
+_MOST_PEERS = 10_000
 _WAYS_OUT = {
     "ca": "Give the authority's certificate, or several, as PEM text",
     "certificate": "Give this host's certificate as PEM text, with intermediate ones after it, if any; "
@@ -38,39 +53,43 @@ _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*", re.DOTALL)
 
 
 class Request(NamedTuple):
-    """*settings* and *identity* are None with state: absent."""
+    """*settings* and *identity* are None with state: absent.
+
+    *peers*: PEM texts of the only certificates that are accepted; empty for any of the authority.
+    *end_retired*: end connections that were opened with certificates that are not accepted any more.
+    """
 
     settings: stunnel.Settings
     identity: certificates.Identity
     state: str = "present"
     service_manager: str = "auto"
+    peers: tuple = ()
+    end_retired: bool = False
 
 
-class Files(NamedTuple):
-    """{path: text} before and after; None is a file that is not there or shall go."""
+def request_of(params):
+    """Return the Request of the module's parameters; raises InvalidOption."""
+    settings = identity = None
+    peers = tuple(params["peers"])
+    if params["state"] == "present":
+        settings = stunnel.typed_settings(
+            params["serve"], params["servers"], params["extra_lines"], bool(peers)
+        )
+        identity = certificates.Identity(params["ca"], params["certificate"], params["key"])
+    return Request(
+        settings, identity, params["state"], params["service_manager"], peers, params["end_retired"]
+    )
 
-    before: dict
-    after: dict
 
-    def changed(self):
-        return {path: new for path, new in self.after.items() if new != self.before[path]}
+def converge(request, host):
+    """Make the host's tunnel what *request* says; return the Outcome.
 
-
-def converge(request, run, check_mode=False):
-    """Make the host's tunnel what *request* says; return the module's result.
-
-    *run* is like AnsibleModule.run_command.
     Raises GearvisorError (InvalidOption for the user's input) with nothing changed, or after the
     old files have been put back.
     """
-    if os.geteuid() != 0:
-        raise GearvisorError(
-            "This manages a service of the host and must run as root. Set become: true"
-        )
-    release.check_supported()
     if request.state == "absent":
-        return _absent(request, run, check_mode)
-    return _present(request, run, check_mode)
+        return _absent(request, host)
+    return _present(request, host)
 
 
 def check_identity(identity, settings):
@@ -95,45 +114,63 @@ def check_identity(identity, settings):
         ) from None
 
 
-def _present(request, run, check_mode):
-    warnings = []
+def _keeper(request, host):
+    service = Service(
+        name=NAME,
+        executable=stunnel.STUNNEL,
+        fleet="gearman_tunnel",
+        unit_files={UNIT_FILE: stunnel.unit_text(os.path.exists(host.path(_CONTAINER)))},
+        program=stunnel.supervisor_program(),
+    )
+    return choice.choose(service, request.service_manager, host.run, host.check_mode)
+
+
+def _present(request, host):
+    warnings, facts = [], None
     settings, identity = request.settings, request.identity
     missing = [part for part, text in zip(identity._fields, identity) if not text.strip()]
-    facts = None
-    if check_mode and missing:
+    if host.check_mode and missing:
         warnings.append(f"{', '.join(missing)}: not there yet, so not checked")
     else:
         facts = check_identity(identity, settings)
         warnings += expiry_warnings(facts, time.time())
-    keeper = service.choose(request.service_manager, run, check_mode)
-    running = keeper.process()
-    _check_listeners(settings, running)
-    installed = packages.installed_versions(run, [PACKAGE])
+    accepted = _accepted(request.peers)
+    keeper = _keeper(request, host)
+    process = keeper.process()
+    _check_listeners(settings, process)
+    installed = packages.installed_versions(host.run, [PACKAGE])
     wanted = packages.missing(installed, {PACKAGE: None})
-    files = _files(settings, identity, keeper)
-    actions = [f"install {specification}" for specification in wanted]
-    actions += keeper.preparations(bool(installed))
-    if running is None:
+    preview = keeper.preview(True)
+    if wanted and not host.check_mode:
+        packages.install(host.run, wanted, "state: 'present'")
+    changes = _changes(request, accepted, keeper, host)
+    if settings.extra_lines and stunnel.CONFIG in changes and not (wanted and host.check_mode):
+        _try(settings, identity, host)
+    retired = _retired_process(request, changes, accepted, process, host)
+    actions = [f"install {specification}" for specification in wanted] + list(preview.lines)
+    if process is None:
         actions.append("start stunnel")
-    elif files.changed():
+    elif retired:
+        actions.append("restart stunnel: it may have connections of certificates that were retired")
+    elif changes.changed or preview.redefines:
         actions.append("reload stunnel")
-    if actions and not check_mode:
-        if wanted:
-            packages.install(run, wanted, "state: 'present'")
-        _apply(request, keeper, files, running)
-    return {
-        "changed": bool(actions),
-        "service_manager": keeper.name,
-        "actions": actions,
-        "files": sorted(files.changed()),
-        "expires": _date(facts.expires) if facts else None,
-        "warnings": warnings,
-        "diff": _diff(files, actions),
-    }
+    if (actions or changes.changed) and not host.check_mode:
+        _apply(request, host, keeper, changes, process, retired)
+    return Outcome(
+        bool(actions or changes.changed),
+        actions,
+        sorted([*changes.paths(), *preview.paths]),
+        changes.diff() + list(preview.diffs) + prepared(actions),
+        warnings,
+        {
+            "service_manager": keeper.manager,
+            "expires": _date(facts.expires) if facts else None,
+        },
+    )
 
 
 def expiry_warnings(facts, now):
-    """Return what there is to say about a certificate that ends soon."""
+    """Return the warnings about a certificate that ends soon."""
     days = int((facts.expires - now) // _DAY)
     if days >= _WARN_DAYS:
         return []
@@ -147,18 +184,49 @@ def _date(seconds):
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
-def _check_listeners(settings, running):
+def _accepted(peers):
+    """Return {DER form: PEM text} of the peers' certificates; raises InvalidOption."""
+    if len(peers) > _MOST_PEERS:
+        raise InvalidOption(
+            "peers", f"({len(peers)} texts)", f"is above {_MOST_PEERS}", "Leave peers out"
+        )
+    try:
+        return {certificates.leaf(text): text for text in peers}
+    except (ValueError, UnicodeError):
+        raise InvalidOption(
+            "peers", "(PEM text)", "is not a certificate in PEM form", "Give one certificate each"
+        ) from None
+
+
+def _retired_process(request, changes, accepted, process, host):
+    """Return the identity of the process that a certificate that is retired may be connected to, or None."""
+    if process is None or request.settings.serve is None:
+        return None
+    noted = read_text(host.path(RETIRED))
+    if noted == process.identity():
+        return noted
+    if not request.end_retired or not accepted:
+        return None
+    before, authorities = (
+        certificates.leaves(changes.before(path) or "") for path in (stunnel.TRUSTED, stunnel.CA)
+    )
+    # Without a list before, any certificate of the authority was accepted.
+    return process.identity() if not before or before - authorities - set(accepted) else None
+
+
+def _check_listeners(settings, process):
     """Refuse addresses that are not this host's, and ports that others listen on."""
-    own = running.socket_inodes() if running else set()
-    for option, host, port in stunnel.listeners(settings):
+    own = process.socket_inodes() if process else set()
+    for option, address, port in stunnel.listeners(settings):
         try:
-            addresses = ports.local_addresses(host)
+            addresses = ports.local_addresses(address)
         except InvalidOption as error:
-            raise GearvisorError(f"serve.{error}", **error.details) from None
-        if option == "serve.listen" and all(address.is_loopback for address in addresses):
+            details = {**error.details, "option": "serve.listen"}
+            raise GearvisorError(f"serve.{error}", **details) from None
+        if option == "serve.listen" and all(one.is_loopback for one in addresses):
             raise InvalidOption(
                 option,
-                host,
+                address,
                 "is a loopback address here, which other hosts cannot reach",
                 "Use the address by which they reach this host (gearman_tunnel_listen)",
             )
@@ -175,66 +243,92 @@ def _check_listeners(settings, running):
             )
 
 
-def _files(settings, identity, keeper):
-    after = {
-        stunnel.CA: identity.ca,
-        stunnel.CERTIFICATE: identity.certificate,
-        stunnel.KEY: identity.key,
-        stunnel.CONFIG: stunnel.config_text(settings),
-        **keeper.files(),
-    }
-    after = {path: text if text.endswith("\n") else text + "\n" for path, text in after.items()}
-    before = {path: read_text(path) for path in after}
-    if before[stunnel.KEY] is not None and not _is_private(stunnel.KEY):
-        before[stunnel.KEY] = ""
-    return Files(before, after)
+def _changes(request, accepted, keeper, host):
+    identity = request.identity
+    # In one order, so that the inventory's own is no change.
+    texts = [identity.ca, *(accepted[der] for der in sorted(accepted))]
+    trusted = "".join(map(_ended, texts)) if accepted else None
+    changes = ChangeSet(host)
+    changes.want_directory(os.path.dirname(stunnel.DIRECTORY))
+    changes.want_directory(stunnel.DIRECTORY)
+    changes.want(stunnel.CA, _ended(identity.ca))
+    changes.want(stunnel.TRUSTED, trusted)
+    changes.want(stunnel.CERTIFICATE, _ended(identity.certificate))
+    key = _ended(identity.key)
+    changes.want(stunnel.KEY, key, 0o600, stunnel.USER, stunnel.USER, mask=_without_key)
+    changes.want(stunnel.CONFIG, stunnel.config_text(request.settings))
+    for path, text in keeper.files().items():
+        changes.want(path, text)
+    return changes
 
 
-def _is_private(path):
-    """Tell whether the key is readable by stunnel's user alone."""
-    found = os.stat(path)
+def _ended(text):
+    return text if text.endswith("\n") else text + "\n"
+
+
+def _try(settings, identity, host):
+    """Have stunnel read the configuration, without a port of ours. Raises InvalidOption."""
+    with (
+        tempfile.TemporaryDirectory(prefix="gearvisor-tunnel-") as directory,
+        Builder(host.run) as user,
+    ):
+        texts = {
+            "stunnel.conf": stunnel.trial_text(settings),
+            os.path.basename(stunnel.CERTIFICATE): identity.certificate,
+            os.path.basename(stunnel.KEY): identity.key,
+            os.path.basename(stunnel.CA): identity.ca,
+            os.path.basename(stunnel.TRUSTED): identity.ca,
+        }
+        for name, text in texts.items():
+            path = os.path.join(directory, name)
+            write_text(path, text, 0o600, -1, -1)
+            user.give(path)
+        user.give(directory)
+        rc, _out, err = user.run(
+            [stunnel.STUNNEL, "stunnel.conf"], cwd=directory, seconds=_TRIAL_SECONDS
+        )
+    if rc != _ENDED_BY_TIMEOUT:
+        said = [line[4:] for line in err.splitlines() if line.startswith("[!]")] or [err.strip()]
+        raise InvalidOption(
+            "extra_lines",
+            list(settings.extra_lines),
+            f"is refused by stunnel: {'; '.join(said[-3:])}",
+            "Correct them; see stunnel(8)",
+        )
+
+
+def _apply(request, host, keeper, changes, process, retired):
+    if retired:
+        # Before the files: a run that is killed after them leaves it to the next run.
+        path = host.path(RETIRED)
+        os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+        write_text(path, retired, 0o600)
+    log = ""
     try:
-        owner = pwd.getpwnam(stunnel.USER).pw_uid
-    except KeyError:
-        return False
-    return found.st_uid == owner and found.st_mode & 0o777 == 0o600
-
-
-def _apply(request, keeper, files, running):
-    changed = files.changed()
-    try:
-        _write(changed)
-        keeper.prepare()
-        if running is None:
-            keeper.start()
-        elif changed:
-            keeper.reload(running)
-        _wait_ready(request)
+        with changes.applied():
+            try:
+                keeper.restart() if retired else keeper.start()
+                if process is not None and not retired:
+                    keeper.reload(process)
+                _wait_ready(request)
+            except BaseException:
+                log = keeper.last_lines()
+                if process is None:
+                    keeper.remove()
+                raise
     except (GearvisorError, OSError) as error:
-        log = keeper.last_lines()
-        if running is None:
-            keeper.remove()
-        _write({path: files.before[path] for path in changed})
-        keeper.forget()
-        if running is not None:
-            keeper.reload(running)
+        keeper.reread()
+        now = keeper.process()
+        if process is not None and now is not None:
+            keeper.reload(now)
         said = f". The last lines of its log: {log}" if log else ""
         raise GearvisorError(f"{error}. The old files are back{said}") from error
-
-
-def _write(texts):
-    """Write the files, the key last among those that stunnel reads together."""
-    for path, text in texts.items():
-        os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
-        if path == stunnel.KEY:
-            owner = pwd.getpwnam(stunnel.USER)
-            restore_text(path, text, 0o600, owner.pw_uid, owner.pw_gid)
-        else:
-            restore_text(path, text, 0o644)
+    if retired or os.path.exists(host.path(RETIRED)):
+        os.unlink(host.path(RETIRED))
 
 
 def _wait_ready(request):
-    """Return when stunnel listens everywhere and shows the certificate that it shall."""
+    """Return when stunnel listens everywhere and shows the certificate that it should."""
     deadline = time.monotonic() + _READY_SECONDS
     while True:
         missing = _unready(request)
@@ -248,9 +342,9 @@ def _wait_ready(request):
 def _unready(request):
     """Return what stunnel does not do yet, or None."""
     listening = ports.listeners()
-    for _option, host, port in stunnel.listeners(request.settings):
-        if not ports.conflicts(ports.local_addresses(host), port, listening):
-            return f"does not listen on {stunnel.endpoint(host, port)}"
+    for _option, address, port in stunnel.listeners(request.settings):
+        if not ports.conflicts(ports.local_addresses(address), port, listening):
+            return f"does not listen on {stunnel.endpoint(address, port)}"
     serve = request.settings.serve
     if serve is not None and _presented(serve, request.identity) != certificates.leaf(
         request.identity.certificate
@@ -272,32 +366,29 @@ def _presented(serve, identity):
         return None
 
 
-def _absent(request, run, check_mode):
-    keeper = service.choose(request.service_manager, run, check_mode)
-    paths = [stunnel.CONFIG, stunnel.KEY, stunnel.CERTIFICATE, stunnel.CA, *keeper.files()]
-    before = {path: text for path, text in ((p, read_text(p)) for p in paths) if text is not None}
-    files = Files(before, dict.fromkeys(before))
-    running = keeper.process()
-    actions = (["stop stunnel"] if running else []) + [f"remove {path}" for path in files.changed()]
-    if actions and not check_mode:
+def _absent(request, host):
+    keeper = _keeper(request, host)
+    changes = ChangeSet(host)
+    own = (stunnel.CONFIG, stunnel.KEY, stunnel.CERTIFICATE, stunnel.CA, stunnel.TRUSTED, RETIRED)
+    for path in (*own, *keeper.files()):
+        changes.want(path, None, mask=_without_key)
+    preview = keeper.preview(False)
+    process = keeper.process()
+    actions = (["stop stunnel"] if process else []) + list(preview.lines)
+    actions += [f"remove {path}" for path in changes.paths()]
+    if actions and not host.check_mode:
         keeper.remove()
-        _write(files.after)
-        remove_empty(stunnel.DIRECTORY, os.path.dirname(stunnel.DIRECTORY))
-        keeper.forget()
-    return {
-        "changed": bool(actions),
-        "service_manager": keeper.name,
-        "actions": actions,
-        "files": sorted(files.changed()),
-        "expires": None,
-        "warnings": [],
-        "diff": _diff(files, actions),
-    }
-
-
-def _diff(files, actions):
-    shown = diffs(files.before, files.changed(), _without_key)
-    return shown + ([{"prepared": "\n".join(actions) + "\n"}] if actions else [])
+        with changes.applied():
+            keeper.reread()
+        directories = (stunnel.DIRECTORY, os.path.dirname(stunnel.DIRECTORY))
+        remove_empty(*(host.path(directory) for directory in directories))
+    return Outcome(
+        bool(actions),
+        actions,
+        sorted([*changes.paths(), *preview.paths]),
+        changes.diff() + list(preview.diffs) + prepared(actions),
+        details={"service_manager": keeper.manager, "expires": None},
+    )
 
 
 def _without_key(text):

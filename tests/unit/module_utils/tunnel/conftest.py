@@ -17,7 +17,7 @@ HOSTS = {
 }
 
 
-def run(argv):
+def run(argv, **_):
     done = subprocess.run(argv, capture_output=True, text=True)
     return done.returncode, done.stdout, done.stderr
 
@@ -33,7 +33,10 @@ class Directory:
     def converge(self, check_mode=False, **options):
         """Converge with other options; return the actions."""
         request = self.request._replace(**options)
-        return authority.converge(request, run, check_mode)["actions"]
+        return self.outcome(request, check_mode).actions
+
+    def outcome(self, request=None, check_mode=False):
+        return authority.converge(request or self.request, run, check_mode)
 
     def read(self, name):
         return (self.path / name).read_text()

@@ -32,7 +32,7 @@ def test_first_run_makes_all_and_second_nothing(fresh, tmp_path):
 def test_check_mode_tells_and_makes_nothing(tmp_path):
     request = authority.Request(str(tmp_path / "none"), {"job1": authority.Host(("job1",), True)})
     result = authority.converge(request, None, check_mode=True)
-    assert result["actions"] == [
+    assert result.actions == [
         "make the authority's certificate (there is none)",
         "issue a certificate for job1 (new authority)",
     ]
@@ -145,7 +145,16 @@ def test_bad_values_are_refused_before_anything_is_made(tmp_path, options, optio
 
 
 @pytest.mark.parametrize(
-    "host", [None, "job1", {}, {"names": []}, {"names": "job1"}, {"names": ["a"], "server": "yes"}]
+    "host",
+    [
+        None,
+        "job1",
+        {},
+        {"names": [1.5]},
+        {"names": []},
+        {"names": "job1"},
+        {"names": ["a"], "server": "yes"},
+    ],
 )
 def test_hosts_are_typed(host):
     with pytest.raises(InvalidOption, match=r"hosts\.job1"):
@@ -155,5 +164,99 @@ def test_hosts_are_typed(host):
 def test_openssls_own_words_are_passed_on(tmp_path):
     with pytest.raises(GearvisorError, match="openssl: not found"):
         authority.converge(
-            authority.Request(str(tmp_path), {}), lambda argv: (127, "", "openssl: not found")
+            authority.Request(str(tmp_path), {}), lambda argv, **_: (127, "", "openssl: not found")
         )
+
+
+def test_a_next_certificate_waits_beside_the_one_in_use(fresh):
+    directory = fresh()
+    before = directory.identity("job1")
+    actions = directory.converge(rotate=True, stage=True)
+    assert actions == [
+        f"issue the next certificate for {name} (rotate)" for name in authority_names
+    ]
+    assert directory.identity("job1") == before
+    # The rotation that was begun goes on; it does not begin again.
+    assert directory.converge(rotate=True, stage=True) == []
+    outcome = directory.outcome(directory.request._replace(stage=True))
+    assert outcome.details["staged"] == authority_names
+    current, following = outcome.details["certificates"]["job1"]
+    assert current == before.certificate
+    assert certificates.check_as_server(directory.identity("job1.next"), "job1")
+
+    assert directory.converge() == [
+        f"use the next certificate for {name}" for name in authority_names
+    ]
+    assert directory.identity("job1").certificate == following
+    outcome = directory.outcome()
+    assert outcome.details == {
+        "certificates": {name: [directory.read(f"hosts/{name}.pem")] for name in authority_names},
+        "staged": [],
+    }
+    assert not outcome.changed
+
+
+authority_names = ["job1", "worker_1"]
+
+
+def test_what_is_no_good_is_replaced_at_once(fresh):
+    directory = fresh()
+    (directory.path / "hosts/job1.pem").unlink()
+    assert directory.converge(stage=True) == ["issue a certificate for job1 (there is none)"]
+
+
+def test_a_host_that_left_and_came_back_has_a_new_key(fresh):
+    directory = fresh()
+    before = directory.read("hosts/worker_1.key")
+    others = {"job1": directory.request.hosts["job1"]}
+    assert directory.converge(hosts=others) == []
+    (action,) = directory.converge(hosts=others, purge=True)
+    assert action == "remove the certificate of worker_1, which is not listed any more"
+    assert not list(directory.path.glob("hosts/worker_1*"))
+    assert directory.converge(hosts=others, purge=True) == []
+    directory.converge(purge=True)
+    assert directory.read("hosts/worker_1.key") != before
+
+
+@pytest.mark.parametrize("name", ["ca.key", "hosts/job1.key", ".", "hosts"])
+def test_what_was_opened_to_others_is_closed_and_told(fresh, name):
+    directory = fresh()
+    path = directory.path / name
+    mode = 0o755 if path.is_dir() else 0o644
+    path.chmod(mode)
+    checked = directory.outcome(check_mode=True)
+    assert len(checked.actions) == 1 and f"{mode:04o}" in checked.actions[0]
+    assert path.stat().st_mode & 0o777 == mode
+    outcome = directory.outcome()
+    assert outcome.changed and path.stat().st_mode & 0o077 == 0
+    assert bool(outcome.warnings) is name.endswith(".key")
+    assert not directory.outcome().changed
+
+
+def test_what_belongs_to_another_user_is_refused(fresh):
+    if os.geteuid() != 0:
+        pytest.skip("only root can give files away")
+    directory = fresh()
+    os.chown(directory.path / "ca.key", 12345, -1)
+    with pytest.raises(GearvisorError, match="belongs to user 12345"):
+        directory.converge()
+
+
+def test_the_umask_of_the_control_node_does_not_count(fresh):
+    umask = os.umask(0o027)
+    try:
+        directory = fresh()
+    finally:
+        os.umask(umask)
+    assert (directory.path / "hosts").stat().st_mode & 0o777 == 0o700
+    assert (directory.path / "hosts/job1.pem").stat().st_mode & 0o777 == 0o644
+
+
+def test_one_that_ends_very_soon_does_not_wait(fresh):
+    directory = fresh()
+    late = {"days": 1500, "renew_days": 1000, "stage": True}
+    assert directory.converge(check_mode=True, **late) == [
+        f"issue a certificate for {name} (ends very soon)" for name in authority_names
+    ]
+    directory.converge(days=1500, rotate=True, stage=True)
+    assert directory.converge(**late)[0] == "use the next certificate for job1"

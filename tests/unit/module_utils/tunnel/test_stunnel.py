@@ -56,6 +56,30 @@ def test_ipv6_goes_without_brackets():
     assert section("job-server", serve)[:2] == ["accept = 2001:db8::b:4731", "connect = ::1:4730"]
 
 
+def test_an_address_is_looked_for_where_certificates_have_it():
+    serve = {**SERVE, "name": "192.0.2.11", "clients": ["2001:db8::16", "worker1"]}
+    assert section("job-server", serve)[2:] == [
+        "checkIP = 192.0.2.11",
+        "checkIP = 2001:db8::16",
+        "checkHost = worker1",
+    ]
+    assert section("to-192.0.2.12", None, [{**SERVER, "name": "192.0.2.12"}])[-1] == (
+        "checkIP = 192.0.2.12"
+    )
+
+
+def test_pinned_peers_are_asked_for():
+    plain = stunnel.config_text(stunnel.typed_settings(SERVE, []))
+    pinned = stunnel.config_text(stunnel.typed_settings(SERVE, [], pinned=True))
+    assert f"CAfile = {stunnel.CA}\n" in plain and "verifyPeer" not in plain
+    assert f"CAfile = {stunnel.TRUSTED}\nverifyChain = yes\nverifyPeer = yes\n" in pinned
+
+
+@pytest.mark.parametrize(("serve", "level"), [(SERVE, "notice"), (None, "warning")])
+def test_a_job_servers_log_has_its_clients(serve, level):
+    assert f"debug = {level}" in lines(serve, [SERVER])
+
+
 @pytest.mark.parametrize(
     "line", ["verifyChain = yes", "requireCert = yes", "sslVersionMin = TLSv1.2"]
 )
@@ -77,6 +101,8 @@ def test_idle_limit_fits_into_stunnels_milliseconds():
         ("serve.clients", {**SERVE, "clients": ["a\ncheckHost = b"]}, []),
         ("serve.listen", {**SERVE, "listen": "192.0.2.11 "}, []),
         ("serve.job_server", {**SERVE, "job_server": "127.0.0.1"}, []),
+        ("serve.job_server", {**SERVE, "job_server": "127.0.0.1:99999"}, []),
+        ("serve.name", {**SERVE, "name": "a" * 254}, []),
         ("servers.name", None, [{**SERVER, "name": "a]"}]),
         ("servers.address", None, [{**SERVER, "address": "192.0.2.12\nexec = /bin/sh"}]),
         ("servers.port", None, [{**SERVER, "port": 65536}]),
