@@ -173,18 +173,16 @@ def _steps(authority, name, host, renewed):
         return [(f"issue a certificate for {name} (new authority)", None)]
     reason = authority.host_due(name, host) or ("rotate" if request.rotate else None)
     staged = authority.is_staged(name) and authority.host_due(name, host, _NEXT) is None
-    if reason not in (None, *_IN_TIME):
-        return [(f"issue a certificate for {name} ({reason})", lambda: authority.issue(name, host))]
-    if request.stage:
+    if request.stage and reason in (None, *_IN_TIME):
         if reason is None or staged:
             return []
         action = f"issue the next certificate for {name} ({reason})"
         return [(action, lambda: authority.issue(name, host, _NEXT))]
     if staged:
         return [(f"use the next certificate for {name}", lambda: authority.promote(name))]
-    if reason is not None:
-        return [(f"issue a certificate for {name} ({reason})", lambda: authority.issue(name, host))]
-    return []
+    if reason is None:
+        return []
+    return [(f"issue a certificate for {name} ({reason})", lambda: authority.issue(name, host))]
 
 
 def _warnings(open_paths):
