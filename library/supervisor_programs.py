@@ -133,7 +133,12 @@ options:
       - Files and directories, on the target, whose content is the programs' code. When it changes,
         processes whose definition did not change are restarted by signal, so that each finishes its
         job first.
-      - Of a path that is a link, as to a release or a virtual environment, only where it leads counts.
+      - Of a path that is a link, as to a release or a virtual environment, only where it leads counts. A
+        link below a listed directory counts with where it leads.
+      - The fleet's own logs, C(__pycache__) and the directories of version control never count. A program's
+        own C(fingerprint) replaces this list for it, and its C(fingerprint_exclude) lists patterns of names
+        or of paths from the listed directory on, such as C(*.log) and C(storage/*).
+      - Only regular files are read, 200,000 and 4 GB at most. C(/), C(/proc) and the like are refused.
     type: list
     elements: path
     default: []

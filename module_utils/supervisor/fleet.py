@@ -10,7 +10,6 @@ definition does not start, the old files and processes come back.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import types
 from typing import NamedTuple
@@ -18,7 +17,9 @@ from typing import NamedTuple
 from ..failure import GearvisorError, InvalidOption
 from . import (
     config_file,
+    fingerprint,
     identity,
+    log_places,
     options,
     ownership,
     plan,
@@ -135,9 +136,9 @@ def converge(request, where, check_mode=False):
     wanted = _wanted(request, check_mode)
     new = wanted.sections
     sections.check_shared_logs(new.values())
-    files = program_files.wanted(
-        request, where, wanted, fingerprint_of_paths(request.fingerprint, check_mode)
-    )
+    logs = log_places.of_sections(new.values(), Surroundings(where.config))
+    fingerprints = fingerprint.of_programs(wanted.programs, request.fingerprint, logs, check_mode)
+    files = program_files.wanted(request, where, wanted, fingerprints)
     noted, restarting = ownership.read(ownership.path(where.fleets, request.fleet))
     old = {**noted, **sections_in(files.before)}
     if not check_mode:
@@ -329,43 +330,6 @@ def _programs_to_restart(request, files, new_by_program):
         and config_file.fingerprint_of(after)
         not in (None, config_file.fingerprint_of(files.before[path]))
     )
-
-
-def fingerprint_of_paths(paths, check_mode=False):
-    """Return a digest of the content of files and directories, or None for no paths.
-
-    Names and contents count, times and modes do not. Of a path that is a link,
-    as to a release or a virtual environment, only where it leads counts.
-    Raises InvalidOption for a path that does not exist; in check mode an
-    earlier task may be what deploys it.
-    """
-    if not paths:
-        return None
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(os.fsencode(path) + b"\0")
-        if os.path.islink(path):
-            digest.update(os.fsencode(os.readlink(path)))
-        elif os.path.exists(path):
-            _digest_content(digest, path)
-        elif not check_mode:
-            raise InvalidOption(
-                "fingerprint", path, "does not exist", "Deploy the code first, or correct the path"
-            )
-    return digest.hexdigest()
-
-
-def _digest_content(digest, path):
-    files = [path] if os.path.isfile(path) else []
-    for directory, below, names in os.walk(path):
-        # Python writes its caches there when the code first runs.
-        below[:] = sorted(name for name in below if name != "__pycache__")
-        files += [os.path.join(directory, name) for name in sorted(names)]
-    for name in files:
-        digest.update(os.fsencode(name) + b"\0")
-        if os.path.isfile(name):
-            with open(name, "rb") as file:
-                digest.update(hashlib.sha256(file.read()).digest())
 
 
 def _result(files, decided, missing, new_users, warnings, links):

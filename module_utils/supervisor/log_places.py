@@ -51,6 +51,11 @@ def files(section, surroundings):
     return result
 
 
+def of_sections(sections, surroundings):
+    """Return the set of the sections' log files, as far as their paths are known."""
+    return {path for section in sections for path in files(section, surroundings).values()}
+
+
 def problems(section, surroundings):
     """Yield InvalidOption for each log that supervisord cannot open, or that others could redirect."""
     for option in ("stdout_logfile", "stderr_logfile"):

@@ -48,7 +48,7 @@ def own(request, where):
     return {path: text for path, text in found.items() if text is not None}
 
 
-def wanted(request, where, fleet, fingerprint):
+def wanted(request, where, fleet, fingerprints):
     """Return the Files of a fleet.Wanted; refuses a path that belongs to others, unless it is adopted."""
     before = own(request, where)
     after, adopted = {}, {}
@@ -69,7 +69,7 @@ def wanted(request, where, fleet, fingerprint):
             request.fleet,
             {section.title: section.options for section in its_sections},
             # New code of a release is a new definition.
-            None if program.get("release") else fingerprint,
+            None if program.get("release") else fingerprints[name],
         )
     leftovers = {path: None for path in before if path not in after} if request.purge else {}
     kept = {path for path in before if path in after or path in leftovers}

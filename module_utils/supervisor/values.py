@@ -294,6 +294,13 @@ def paths(option, value):
     for path in result:
         if not path.startswith("/"):
             raise InvalidOption(option, path, "is not an absolute path", "Write it from / on")
+        if os.path.normpath(path).lstrip("/").split("/")[0] in ("", "proc", "sys", "dev", "run"):
+            raise InvalidOption(
+                option,
+                path,
+                "is the whole host or no place for code",
+                "Name the directory of the code",
+            )
     _check_length(option, result, "paths")
     return result
 
