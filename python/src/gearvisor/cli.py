@@ -42,6 +42,7 @@ COMMANDS = {
     "submit": "submit a job and print its result",
     "status": "print the jobs and workers of each function",
     "top": "show what goes on, why it is slow, and what each worker of this host does",
+    "exporter": "serve metrics for Prometheus and a status page",
     "drain": "wait until no job is waiting or running",
     "failed": "list, show, retry and drop the jobs that failed on this host",
     "pause": "let the workers of this host take no more jobs of a function",

@@ -116,9 +116,12 @@ def store_size(directory: str = failed.DIRECTORY) -> tuple[int, int]:
     return number, size
 
 
-def read(place: Place) -> dict[str, Any]:
-    """Return an entry with all its attempts that are known; raises FailedJobError."""
-    entry = _read(place.path, place.id)
+def read(place: Place, limit: int = failed.MAX_BYTES) -> dict[str, Any]:
+    """Return an entry with all its attempts that are known; raises FailedJobError.
+
+    limit: bytes of its file, above which it is not read.
+    """
+    entry = _read(place.path, place.id, limit)
     earlier: list[dict[str, Any]] = []
     for name in place.earlier:
         try:
@@ -131,9 +134,9 @@ def read(place: Place) -> dict[str, Any]:
     return entry
 
 
-def _read(path: str, entry_id: str) -> dict[str, Any]:
+def _read(path: str, entry_id: str, limit: int = failed.MAX_BYTES) -> dict[str, Any]:
     try:
-        return failed.parse(regular_file.read(path, failed.MAX_BYTES), entry_id)
+        return failed.parse(regular_file.read(path, limit), entry_id)
     except OSError as error:
         raise FailedJobError(f"{path}: {error.strerror}") from error
     except ValueError as error:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import failed, failed_jobs, pause, regular_file, status_file, unique_ids
+from . import failed, failed_jobs, pause, percent, regular_file, status_file, unique_ids
 from .admin import Admin
 from .admin_replies import FunctionStatus
 from .errors import GearmanError
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 PROCESSES = "/run/gearvisor/processes.json"  # written by our event listener of supervisord
 MAX_PROCESSES = 8 * 2**20  # bytes of that file
+FAILURES = 10  # failed jobs that are read
+MAX_FAILURE = 2**18  # bytes of such a file
 FEW_JOBS = 5_000  # up to so many, a job server is asked for their unique ids
 
 
@@ -66,8 +68,22 @@ class Worker(NamedTuple):
     facts: Mapping[str, Any]
 
 
+class Failure(NamedTuple):
+    """A failed job, without its payload. times: how often it failed."""
+
+    id: str
+    user: str
+    function: str
+    failed: float
+    times: int
+    error: str
+
+
 class View(NamedTuple):
-    """All of it. paused: since when, by function; failed: entries and bytes of the store."""
+    """All of it.
+
+    paused: since when, by function; failed: entries and bytes of the store; failures: the newest.
+    """
 
     now: float
     servers: Sequence[Server] = ()
@@ -75,6 +91,7 @@ class View(NamedTuple):
     processes: Sequence[Process] | None = None
     paused: Mapping[str, float] = {}
     failed: tuple[int, int] = (0, 0)
+    failures: Sequence[Failure] = ()
 
 
 class Places(NamedTuple):
@@ -106,6 +123,7 @@ def observe(
         processes(places.processes),
         paused,
         failed_jobs.store_size(places.failed),
+        failures(places.failed),
     )
 
 
@@ -161,8 +179,29 @@ def workers(directory: str = status_file.DIRECTORY) -> list[Worker]:
         except GearmanError:
             continue
         user = os.path.basename(os.path.dirname(path))
-        name = facts["process"] or os.path.basename(path)[: -len(".json")]
-        found.append(Worker(user, name, status_file.is_alive(facts), facts))
+        # Not the name in the file, which two files might have.
+        name = percent.decoded(os.path.basename(path)[: -len(".json")]) or b"?"
+        text = name.decode(errors="surrogateescape")
+        found.append(Worker(user, text, status_file.is_alive(facts), facts))
+    return found
+
+
+def failures(directory: str = failed.DIRECTORY) -> list[Failure]:
+    """Return the newest failed jobs, but for those whose files are large."""
+    found: list[Failure] = []
+    try:
+        newest = failed_jobs.places(directory)[:FAILURES]
+    except GearmanError:
+        return found
+    for place in newest:
+        try:
+            entry = failed_jobs.read(place, MAX_FAILURE)
+        except GearmanError:
+            continue
+        times = failed_jobs.attempts(entry)
+        found.append(
+            Failure(place.id, place.user, entry["function"], entry["failed"], times, entry["error"])
+        )
     return found
 
 
