@@ -19,7 +19,7 @@ description:
     old server come back.
   - gearmand reads its configuration only when it starts, and a restart forgets the jobs in memory.
     So O(restart) decides, and by default a restart that would lose jobs is refused.
-  - gearmand knows no authentication, and Debian's build ignores C(--ssl). Let it listen on the
+  - gearmand has no authentication, and Debian's build ignores C(--ssl). Let it listen on the
     loopback or a private address, behind a firewall and a TLS tunnel.
 requirements:
   - Debian 12 or 13 on the target; without systemd also a running Supervisor.
@@ -27,11 +27,11 @@ options:
   state:
     description:
       - V(present) is configured, started and answering.
-      - V(restarted) is so, too, and restarts it also when nothing changed, as O(restart) says.
+      - V(restarted) is the same, and restarts it also when nothing changed, as O(restart) says.
       - V(stopped) stops it as O(restart) says, until it is started again or the host is. Nothing else
         is looked at.
       - V(absent) stops it and removes the service, our files and the package. Queue files and the
-        package's own configuration stay.
+        package's own configuration stay. Refused while jobs wait, unless O(restart=force).
     type: str
     choices: [present, restarted, stopped, absent]
     default: present
@@ -43,7 +43,7 @@ options:
   listen:
     description:
       - The IP address or host name to listen on; V(0.0.0.0) is all of IPv4, V(::) all of IPv6. gearmand
-        takes one, and listens on all addresses of a name.
+        takes one, and listens on all addresses of a name. A list is refused.
     type: str
     default: 127.0.0.1
   port:
@@ -89,6 +89,32 @@ options:
       - How many files, so about how many connections, gearmand may have open. Unset, 65536 or what the
         host allows, whichever is less.
     type: int
+  exceptions:
+    description:
+      - Send the text of an exception to every client, not only to those that ask for it. Clients of
+        libgearman in C, the C(gearman) tool, Perl and node hang or fail when a function raises and
+        they did not ask, since gearmand's answer to them is malformed.
+    type: bool
+    default: false
+  hashtable_buckets:
+    description:
+      - Buckets of the tables in which gearmand finds jobs, 1 to 10000000. Unset, gearmand takes 991, enough
+        for some 3 million queued jobs.
+    type: int
+  job_handle_prefix:
+    description:
+      - What job handles begin with, at most 40 of letters, digits and C(. _ : -). Unset, it is C(H:) and
+        the host's name.
+    type: str
+  extra_options:
+    description:
+      - Options of gearmand that have no option here, as V(--keepalive-idle=30). gearmand itself checks them
+        before anything is changed.
+      - Those with an option here, and those that would break a promise of this module (C(--ssl),
+        C(--daemon), C(--protocol), C(--store-queue-on-shutdown) and others), are refused with the reason.
+    type: list
+    elements: str
+    default: []
   verbosity:
     description:
       - What gearmand logs. The default is gearmand's own, since V(NOTICE) and beyond write a line for
@@ -98,7 +124,7 @@ options:
     default: ERROR
   memory_max:
     description:
-      - How much memory it may use, as systemd's C(MemoryMax) has it, V(2G) or V(50%) say. Above that the
+      - How much memory it may use, as systemd's C(MemoryMax) has it, for example V(2G) or V(50%). Above that the
         kernel ends it, and it comes back; jobs in memory are then lost. Unset, there is no limit.
       - Takes effect without a restart. Not without systemd.
     type: str
@@ -129,7 +155,7 @@ options:
       host:
         description:
           - Where V(mysql), V(postgres) or V(redis) is. Unset, it is this host, by the socket, for redis
-            by V(127.0.0.1).
+            by V(127.0.0.1). Another host needs O(queue.accept_plaintext).
         type: str
       port:
         description: Its port. Unset, it is V(3306), V(5432) or V(6379).
@@ -151,7 +177,7 @@ options:
       table:
         description:
           - The table of V(libsqlite3), V(mysql) or V(postgres), which gearmand makes. Unset, it is
-            V(gearman_queue), with postgres V(queue).
+            V(gearman_queue), with postgres V(queue). Words of the database's SQL are refused.
         type: str
       prefix:
         description: What keys begin with in V(redis) or V(memcached). Unset, gearmand chooses.
@@ -162,6 +188,12 @@ options:
         elements: str
       accept_known_defects:
         description: Use V(postgres), V(redis) or V(memcached) although they lose or alter jobs.
+        type: bool
+        default: false
+      accept_plaintext:
+        description:
+          - Use a database on another host although gearmand sends it jobs and its password in plain text.
+            A tunnel to V(127.0.0.1) needs no such acceptance.
         type: bool
         default: false
   restart:
@@ -192,6 +224,14 @@ options:
     description: How many seconds after its start it may take to answer. A large queue file takes time.
     type: int
     default: 30
+  lock_timeout:
+    description: How many seconds to wait for another run that changes this host.
+    type: int
+    default: 300
+  untested_release:
+    description: Go on on a Debian release with which this was not tested.
+    type: bool
+    default: false
 attributes:
   check_mode:
     support: full
@@ -291,79 +331,14 @@ log:
   type: str
 """
 
-from ansible.module_utils.basic import AnsibleModule
+from ..module_utils import module
+from ..module_utils.job_server import server
 
-from ..module_utils.failure import GearvisorError, InvalidOption
-from ..module_utils.job_server import config, present, queues
-
-ARGUMENTS = {
-    "state": {
-        "type": "str",
-        "choices": ["present", "restarted", "stopped", "absent"],
-        "default": "present",
-    },
-    "version": {"type": "str"},
-    "listen": {"type": "str", "default": "127.0.0.1"},
-    "port": {"type": "int", "default": 4730},
-    "threads": {"type": "int", "default": 4},
-    "backlog": {"type": "int", "default": 32},
-    "job_retries": {"type": "int", "default": 3},
-    "round_robin": {"type": "bool", "default": True},
-    "ssl": {"type": "bool", "default": False},
-    "worker_wakeup": {"type": "int", "default": 0},
-    "keepalive": {"type": "bool", "default": True},
-    "file_descriptors": {"type": "int"},
-    "verbosity": {"type": "str", "choices": list(config.VERBOSITIES), "default": "ERROR"},
-    "memory_max": {"type": "str"},
-    "queue": {
-        "type": "dict",
-        "default": {},
-        "options": {
-            "type": {"type": "str", "choices": list(queues.TYPES), "default": "builtin"},
-            "path": {"type": "path"},
-            "host": {"type": "str"},
-            "port": {"type": "int"},
-            "user": {"type": "str"},
-            "password": {"type": "str", "no_log": True},
-            "database": {"type": "str"},
-            "table": {"type": "str"},
-            "prefix": {"type": "str"},
-            "servers": {"type": "list", "elements": "str"},
-            "accept_known_defects": {"type": "bool", "default": False},
-        },
-    },
-    "restart": {"type": "str", "choices": ["auto", "drain", "force", "never"], "default": "auto"},
-    "drain_timeout": {"type": "int", "default": 300},
-    "service_manager": {
-        "type": "str",
-        "choices": ["auto", "systemd", "supervisor"],
-        "default": "auto",
-    },
-    "ready_timeout": {"type": "int", "default": 30},
-}
-
-
-def request_from(params):
-    """Return the server.Request; raises InvalidOption for values that cannot work."""
-    for option in ("drain_timeout", "ready_timeout"):
-        if params[option] < 1:
-            raise InvalidOption(option, params[option], "is below 1", "Use 1 second or more")
-    config.check_version(params["version"])
-    others = {name: params[name] for name in present.Request._fields if name != "settings"}
-    return present.Request(settings=config.typed_settings(params), **others)
+ARGUMENTS = {**server.ARGUMENTS, **module.HOST_ARGUMENTS}
 
 
 def main():
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    try:
-        result = present.converge(
-            request_from(module.params), module.run_command, module.check_mode
-        )
-    except GearvisorError as error:
-        module.fail_json(msg=str(error), **error.details)
-    for warning in result.pop("warnings"):
-        module.warn(warning)
-    module.exit_json(**result)
+    module.run(ARGUMENTS, server.converge)
 
 
 if __name__ == "__main__":

@@ -97,6 +97,11 @@ class ChangeSet:
         data = self._before[path].data
         return None if data is None else data.decode("utf-8", errors="surrogateescape")
 
+    def after(self, path):
+        """Return the text that is wanted at the path, or None."""
+        data = self._wanted[path].data
+        return None if data is None else data.decode("utf-8", errors="surrogateescape")
+
     def paths(self):
         """Return the paths that have to change, sorted."""
         return sorted(path for path in self._wanted if self._differs(path))

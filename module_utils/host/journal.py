@@ -114,6 +114,10 @@ def _undo_of(kind):
         return undo
     if kind == directories.KIND:
         return directories.undo
+    if kind == "closed":
+        from ..job_server.drain import undo
+
+        return undo
     raise GearvisorError(f"this version does not know how to take back {kind!r}")
 
 

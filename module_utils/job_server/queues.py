@@ -9,18 +9,16 @@ the figures, the scenario `queues` the tests.
 
 from __future__ import annotations
 
-import os.path
 import re
+import types
 import urllib.parse
 from typing import NamedTuple
 
 from ..failure import InvalidOption
+from . import queue_values, sql_words
+from .queue_values import NOT_SHOWN, QUEUE_PATH
 
-# Its removal would follow the package's purge anywhere below /var/lib/gearman.
-QUEUE_PATH = "/var/lib/gearvisor/gearmand/queue.sqlite3"
-# Empty after a reboot, or hidden from the service by systemd.
-_NO_PLACES = ("/dev", "/home", "/proc", "/root", "/run", "/sys", "/tmp", "/var/run", "/var/tmp")
-_NOT_SHOWN = "(not shown)"
+_OF_ALL_TYPES = ("type", "accept_known_defects", "accept_plaintext")
 
 
 class Queue(NamedTuple):
@@ -30,18 +28,23 @@ class Queue(NamedTuple):
     options: tuple = ()
 
     @property
-    def survives(self):
-        """Tell whether queued jobs are there again after a restart."""
-        return self.type in _SURVIVE
+    def backend(self):
+        """Its Backend; of a type that is not offered, one that promises nothing."""
+        return _BY_NAME.get(self.type, Backend(self.type))
 
     @property
-    def holds(self):
-        """Tell whether it takes delayed jobs, with which drain.Intake closes a function."""
-        return self.type not in ("redis", "libmemcached")
+    def survives_restart(self):
+        """Whether queued jobs are there again after a restart."""
+        return self.backend.survives_restart
+
+    @property
+    def accepts_delayed_jobs(self):
+        """Whether it takes delayed jobs, with which drain.Intake closes a function."""
+        return self.backend.accepts_delayed_jobs
 
     @property
     def path(self):
-        """Return the file of libsqlite3, or None."""
+        """The file of libsqlite3, or None."""
         return dict(self.options).get("libsqlite3-db")
 
     def lines(self):
@@ -52,212 +55,51 @@ class Queue(NamedTuple):
         ]
 
     def same_jobs(self, other):
-        """Tell whether both are the same store, whoever logs in to it and how."""
+        """Return whether both are the same store, whatever the login to it."""
         return (self.type, self._where()) == (other.type, other._where())
 
     def _where(self):
         return [
             (name, _without_login(value) if name == "libpq-conninfo" else str(value))
             for name, value in sorted(self.options)
-            if name not in ("mysql-user", *_SECRETS)
+            if name not in ("mysql-user", *SECRETS)
         ]
 
 
-class _Suboption(NamedTuple):
+class Suboption(NamedTuple):
+    """One suboption of a queue type.
+
+    check(option, value): returns the value for gearmand; raises InvalidOption. option: gearmand's
+    own; None for one that is part of the connection string (libpq-conninfo).
+    """
+
     default: object
     check: object
-    # None: conninfo says it.
     option: str = None
 
 
-class _Kind(NamedTuple):
+class Backend(NamedTuple):
+    """All that is to be known of one of gearmand's queue types.
+
+    name: gearmand's. suboptions: {name: Suboption}. defects: why it needs accept_known_defects.
+    unit: the local database's, which systemd starts first. connection: gearmand's option with the
+    connection string, made of the values. secrets: gearmand's options that are not shown.
+    """
+
     name: str
-    suboptions: dict
+    suboptions: dict = types.MappingProxyType({})
+    survives_restart: bool = False
+    accepts_delayed_jobs: bool = True
     defects: str = ""
+    unit: str = None
+    connection: tuple = None
+    secrets: tuple = ()
 
-
-def _word(option, value):
-    if re.fullmatch(r"[^\s\0-\x1f\"'\\-][^\s\0-\x1f\"'\\]*", value):
-        return value
-    raise InvalidOption(
-        option,
-        value,
-        "is empty, begins with '-' or holds white space, a quote or a backslash, which gearmand's file "
-        "cannot carry",
-        "Use a name without them",
-    )
-
-
-def _name(option, value):
-    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
-        return value
-    raise InvalidOption(
-        option,
-        value,
-        "is no usable name",
-        "Use letters, digits and '_', beginning with no digit",
-    )
-
-
-def _port(option, value):
-    if 1 <= value <= 65535:
-        return value
-    raise InvalidOption(option, value, "is not from 1 to 65535", "Use the database's port")
-
-
-def _path(option, value):
-    _word(option, value)
-    if not value.startswith("/") or value.endswith("/") or "--" in value:
-        raise InvalidOption(
-            option, value, "is no absolute path of a file", f"Use {QUEUE_PATH}, say"
-        )
-    path = os.path.normpath(value)
-    if path == "/" or any(path.startswith(f"{place}/") for place in _NO_PLACES):
-        raise InvalidOption(
-            option,
-            value,
-            "is where no queue can stay: systemd hides that place from the service, or a reboot empties it",
-            f"Use {QUEUE_PATH}, say, or a path below /srv",
-        )
-    return path
-
-
-def _password(option, value):
-    if re.fullmatch(r"[!-~]+", value) and not re.search(r"[\"'\\]", value):
-        return value
-    raise InvalidOption(
-        option,
-        _NOT_SHOWN,
-        "is empty or holds white space, a quote, a backslash or a letter beyond ASCII, which gearmand's "
-        "file cannot carry",
-        "Use another password, or none and a login without one (docs/queues.md)",
-    )
-
-
-def _any_password(option, value):
-    """Check a password that is written percent-encoded."""
-    if value and "\0" not in value:
-        return value
-    raise InvalidOption(option, _NOT_SHOWN, "is empty", "Leave it out for a login without one")
-
-
-def _servers(option, value):
-    for server in value:
-        _word(option, server)
-        if "," in server or not re.fullmatch(r"[^:]+(:\d{1,5})?", server):
-            raise InvalidOption(option, server, "is no host:port", "Use 127.0.0.1:11211, say")
-    if not value:
-        raise InvalidOption(option, value, "is empty", "Use [127.0.0.1:11211], say")
-    return ",".join(value)
-
-
-_KINDS = {
-    "builtin": _Kind("builtin", {}),
-    "libsqlite3": _Kind(
-        "libsqlite3",
-        {
-            "path": _Suboption(QUEUE_PATH, _path, "libsqlite3-db"),
-            "table": _Suboption("gearman_queue", _name, "libsqlite3-table"),
-        },
-    ),
-    "mysql": _Kind(
-        "MySQL",
-        {
-            # To libmariadb this is the socket, not TCP.
-            "host": _Suboption("localhost", _word, "mysql-host"),
-            "port": _Suboption(3306, _port, "mysql-port"),
-            "user": _Suboption("gearman", _name, "mysql-user"),
-            "password": _Suboption(None, _password, "mysql-password"),
-            "database": _Suboption("gearman", _name, "mysql-db"),
-            "table": _Suboption("gearman_queue", _name, "mysql-table"),
-        },
-    ),
-    "postgres": _Kind(
-        "Postgres",
-        {
-            # A directory is that of the socket.
-            "host": _Suboption("/run/postgresql", _word),
-            "port": _Suboption(5432, _port),
-            "user": _Suboption("gearman", _name),
-            "password": _Suboption(None, _any_password),
-            "database": _Suboption("gearman", _name),
-            "table": _Suboption("queue", _name, "libpq-table"),
-        },
-        "all jobs come back with high priority; a finished job whose function or unique id holds a "
-        "quote runs again after each start; once the connection to the database was cut, every "
-        "background job is refused until gearmand is restarted, and jobs finished meanwhile run again",
-    ),
-    "redis": _Kind(
-        "redis",
-        {
-            "host": _Suboption("127.0.0.1", _word, "redis-server"),
-            "port": _Suboption(6379, _port, "redis-port"),
-            "password": _Suboption(None, _password, "redis-password"),
-            "prefix": _Suboption(None, _word, "redis-prefix"),
-        },
-        "payloads come back cut at their first NUL byte; jobs of a function with '-' in its name come "
-        "back under another name; delayed jobs are refused; once the connection to redis was cut, "
-        "gearmand does not make a new one until it is restarted; restart: drain cannot be had",
-    ),
-    "memcached": _Kind(
-        "libmemcached",
-        {
-            "servers": _Suboption(["127.0.0.1:11211"], _servers, "libmemcached-servers"),
-            "prefix": _Suboption(None, _word, "libmemcached-prefix"),
-        },
-        "a stop or a crash can lose some jobs or all of them; jobs of a function with '-' in its name "
-        "come back under another name; delayed jobs are refused; restart: drain cannot be had",
-    ),
-}
-_ALIASES = {"sqlite": "libsqlite3"}
-TYPES = (*_KINDS, *_ALIASES)
-# redis and PostgreSQL damage jobs, but give them back.
-_SURVIVE = ("libsqlite3", "MySQL", "Postgres", "redis")
-_SECRETS = ("mysql-password", "redis-password")
-# Where systemd shall look for the local database before it starts gearmand.
-UNITS = {
-    "MySQL": "mariadb.service",
-    "Postgres": "postgresql.service",
-    "redis": "redis-server.service",
-    "libmemcached": "memcached.service",
-}
-
-
-def typed_queue(given):
-    """Return the Queue of {suboption: value, None for not given}. Raises InvalidOption."""
-    kind = _ALIASES.get(given.get("type"), given.get("type") or "builtin")
-    if kind not in _KINDS:
-        raise InvalidOption("queue.type", kind, "is not offered", f"Use {', '.join(TYPES)}")
-    name, suboptions, defects = _KINDS[kind]
-    for suboption, value in given.items():
-        if value is None or suboption in ("type", "accept_known_defects", *suboptions):
-            continue
-        raise InvalidOption(
-            f"queue.{suboption}",
-            _NOT_SHOWN if suboption == "password" else value,
-            f"has no meaning for the queue type {kind}",
-            f"Leave it out; {kind} takes {', '.join(suboptions) or 'nothing more'}",
-        )
-    if defects and not given.get("accept_known_defects"):
-        raise InvalidOption(
-            "queue.type",
-            kind,
-            f"has known defects in Debian's gearmand: {defects}",
-            "Use libsqlite3 or mysql, or accept them with queue.accept_known_defects: true",
-        )
-    values = {}
-    for suboption, (default, check, _option) in suboptions.items():
-        value = given.get(suboption)
-        value = default if value is None else value
-        values[suboption] = None if value is None else check(f"queue.{suboption}", value)
-    options = [
-        (option, values[suboption])
-        for suboption, (_default, _check, option) in suboptions.items()
-        if option and values[suboption] is not None
-    ]
-    if kind == "postgres":
-        options.insert(0, ("libpq-conninfo", _conninfo(values)))
-    return Queue(name, tuple(options))
+    @property
+    def options(self):
+        """gearmand's options of this type."""
+        names = [each.option for each in self.suboptions.values() if each.option]
+        return names + ([self.connection[0]] if self.connection else [])
 
 
 def _conninfo(values):
@@ -276,31 +118,169 @@ def _conninfo(values):
     )
 
 
+_DATABASE_NAME = queue_values.name_check(63)
+
+BACKENDS = {
+    "builtin": Backend("builtin"),
+    "libsqlite3": Backend(
+        "libsqlite3",
+        {
+            "path": Suboption(QUEUE_PATH, queue_values.path, "libsqlite3-db"),
+            "table": Suboption(
+                "gearman_queue",
+                queue_values.name_check(64, sql_words.SQLITE, "sqlite_"),
+                "libsqlite3-table",
+            ),
+        },
+        survives_restart=True,
+    ),
+    "mysql": Backend(
+        "MySQL",
+        {
+            # To libmariadb this is the socket, not TCP.
+            "host": Suboption("localhost", queue_values.word, "mysql-host"),
+            "port": Suboption(3306, queue_values.port, "mysql-port"),
+            "user": Suboption("gearman", _DATABASE_NAME, "mysql-user"),
+            "password": Suboption(None, queue_values.password, "mysql-password"),
+            "database": Suboption("gearman", _DATABASE_NAME, "mysql-db"),
+            "table": Suboption(
+                "gearman_queue", queue_values.name_check(64, sql_words.MARIADB), "mysql-table"
+            ),
+        },
+        survives_restart=True,
+        unit="mariadb.service",
+        secrets=("mysql-password",),
+    ),
+    "postgres": Backend(
+        "Postgres",
+        {
+            # A directory is that of the socket.
+            "host": Suboption("/run/postgresql", queue_values.word),
+            "port": Suboption(5432, queue_values.port),
+            "user": Suboption("gearman", _DATABASE_NAME),
+            "password": Suboption(None, queue_values.any_password),
+            "database": Suboption("gearman", _DATABASE_NAME),
+            "table": Suboption(
+                "queue", queue_values.name_check(63, sql_words.POSTGRES, "pg_"), "libpq-table"
+            ),
+        },
+        # It damages jobs, but gives them back.
+        survives_restart=True,
+        defects="all jobs come back with high priority; a finished job whose function or unique id holds a "
+        "quote runs again after each start; once the connection to the database was cut, every "
+        "background job is refused until gearmand is restarted, and jobs finished meanwhile run again",
+        unit="postgresql.service",
+        connection=("libpq-conninfo", _conninfo),
+    ),
+    "redis": Backend(
+        "redis",
+        {
+            "host": Suboption("127.0.0.1", queue_values.word, "redis-server"),
+            "port": Suboption(6379, queue_values.port, "redis-port"),
+            "password": Suboption(None, queue_values.password, "redis-password"),
+            "prefix": Suboption(None, queue_values.word, "redis-prefix"),
+        },
+        # It damages jobs, but gives them back.
+        survives_restart=True,
+        accepts_delayed_jobs=False,
+        defects="payloads come back cut at their first NUL byte; jobs of a function with '-' in its name come "
+        "back under another name; delayed jobs are refused; once the connection to redis was cut, "
+        "gearmand does not make a new one until it is restarted; restart: drain is not supported",
+        unit="redis-server.service",
+        secrets=("redis-password",),
+    ),
+    "memcached": Backend(
+        "libmemcached",
+        {
+            "servers": Suboption(["127.0.0.1:11211"], queue_values.servers, "libmemcached-servers"),
+            "prefix": Suboption(None, queue_values.word, "libmemcached-prefix"),
+        },
+        accepts_delayed_jobs=False,
+        defects="a stop or a crash can lose some jobs or all of them; jobs of a function with '-' in its name "
+        "come back under another name; delayed jobs are refused; restart: drain is not supported",
+        unit="memcached.service",
+    ),
+}
+_ALIASES = {"sqlite": "libsqlite3"}
+TYPES = (*BACKENDS, *_ALIASES)
+SECRETS = tuple(name for backend in BACKENDS.values() for name in backend.secrets)
+_BY_NAME = {backend.name: backend for backend in BACKENDS.values()}
+
+
+def typed_queue(given):
+    """Return the Queue of {suboption: value, None for not given}. Raises InvalidOption."""
+    kind = _ALIASES.get(given.get("type"), given.get("type") or "builtin")
+    if kind not in BACKENDS:
+        raise InvalidOption("queue.type", kind, "is not offered", f"Use {', '.join(TYPES)}")
+    backend = BACKENDS[kind]
+    for suboption, value in given.items():
+        if value is None or suboption in (*_OF_ALL_TYPES, *backend.suboptions):
+            continue
+        raise InvalidOption(
+            f"queue.{suboption}",
+            NOT_SHOWN if suboption == "password" else value,
+            f"has no meaning for the queue type {kind}",
+            f"Leave it out; {kind} takes {', '.join(backend.suboptions) or 'nothing more'}",
+        )
+    if backend.defects and not given.get("accept_known_defects"):
+        raise InvalidOption(
+            "queue.type",
+            kind,
+            f"has known defects in Debian's gearmand: {backend.defects}",
+            "Use libsqlite3 or mysql, or accept them with queue.accept_known_defects: true",
+        )
+    values = {}
+    for suboption, (default, check, _option) in backend.suboptions.items():
+        value = given.get(suboption)
+        value = default if value is None else value
+        values[suboption] = None if value is None else check(f"queue.{suboption}", value)
+    if not given.get("accept_plaintext"):
+        _check_local(kind, values)
+    options = [
+        (each.option, values[suboption])
+        for suboption, each in backend.suboptions.items()
+        if each.option and values[suboption] is not None
+    ]
+    if backend.connection:
+        name, text = backend.connection
+        options.insert(0, (name, text(values)))
+    return Queue(backend.name, tuple(options))
+
+
 def _without_login(uri):
     return re.sub(r"^(\w+://)[^@/]*@", r"\1", uri)
 
 
+def _check_local(kind, values):
+    """Refuse a database on another host: gearmand talks to it in plain text."""
+    hosts = [values["host"]] if "host" in values else values.get("servers", "").split(",")
+    for host in filter(None, hosts):
+        name = host if "host" in values else host.partition(":")[0]
+        if not queue_values.is_local(name):
+            raise InvalidOption(
+                "queue.host" if "host" in values else "queue.servers",
+                host,
+                f"is another host, to which gearmand sends jobs and {kind}'s password in plain text",
+                "Use a database on this host, or reach it on 127.0.0.1 through a tunnel of TLS. Where the "
+                "network itself is protected, accept it with queue.accept_plaintext: true",
+            )
+
+
 def running_queue(found):
     """Return the Queue of gearmand's own options, {option: value or None}."""
-    for kind in _KINDS.values():
-        if kind.name == found["queue-type"]:
-            names = {suboption.option for suboption in kind.suboptions.values()} - {None}
-            if kind.name == "Postgres":
-                names.add("libpq-conninfo")
-            options = [(name, found[name]) for name in names if found.get(name) is not None]
-            return Queue(kind.name, tuple(sorted(options)))
-    return Queue(found["queue-type"])
+    backend = _BY_NAME.get(found["queue-type"], Backend(found["queue-type"]))
+    options = [(name, found[name]) for name in backend.options if found.get(name) is not None]
+    return Queue(backend.name, tuple(sorted(options)))
 
 
 def option_names():
     """Return gearmand's options of all queue types."""
-    names = {suboption.option for kind in _KINDS.values() for suboption in kind.suboptions.values()}
-    return sorted(names - {None} | {"libpq-conninfo"})
+    return sorted({name for backend in BACKENDS.values() for name in backend.options})
 
 
 def without_secrets(text):
     """Return a configuration's text with stars in place of passwords."""
-    secrets = "|".join(_SECRETS)
+    secrets = "|".join(SECRETS)
     text = re.sub(rf"^(--(?:{secrets})=).*$", r"\1***", text, flags=re.MULTILINE)
     return re.sub(
         r"^(--libpq-conninfo=\w+://[^:@/]*):[^@/]*@", r"\1:***@", text, flags=re.MULTILINE

@@ -7,70 +7,87 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from typing import NamedTuple
 
+from ..failure import GearvisorError
 from ..gearvisor.admin import Admin
 from ..gearvisor.errors import GearmanError
-from ..host.files import read_text, write_text
+from ..host.files import read_bytes, read_text
 from ..host.process import Process
-from . import config
+from . import config, drain, start_record
 
-# Which files the running server was started with, when they are others by now.
-NOTE = "/run/gearvisor-gearman-job-server.json"
 ADMIN_SECONDS = 5
 
 
 class Current(NamedTuple):
     """The server that runs: its process, what it was started with, and its jobs.
 
-    files is {path: text} of those that have changed since. jobs is {function: FunctionStatus} of
-    the functions that have any; it is None, as admin is, when the server does not answer. workers
-    is {function: number} of those that are served.
+    files: {path: text} of those that have changed since. jobs: {function: FunctionStatus} of the
+    functions that have any; None, as admin is, when the server does not answer, and then problem
+    says why. workers: {function: number} of those that are served. unclosable: the functions with
+    jobs or workers that drain.Intake cannot close.
     """
 
     process: Process
     files: dict
     started: config.Running
-    jobs: dict
-    workers: dict
-    admin: Admin
+    jobs: dict = None
+    workers: dict = {}  # noqa: RUF012
+    admin: Admin = None
+    unclosable: tuple = ()
+    problem: str = None
 
 
-def look(process):
+def inspect(host, process):
     """Return Current of the Process, or None when there is none."""
     if process is None:
         return None
-    files = _noted(process)
+    files = start_record.files_of(host, process)
     argv = process.argv()
     path = config.config_file_of(argv)
-    started = config.running_settings(argv, files.get(path, read_text(path)))
-    admin = jobs = None
-    workers = {}
-    with contextlib.suppress(GearmanError, OSError, ValueError):
-        admin = Admin(started.address, ADMIN_SECONDS)
-        status = admin.status()
-        jobs = {name: each for name, each in status.items() if each.queued or each.running}
-        workers = {name: each.workers for name, each in status.items() if each.workers}
-    return Current(process, files, started, jobs, workers, admin)
-
-
-def take_note(current, before):
-    """Remember what the running server was started with; *before* are the files that change now."""
-    if current is not None:
-        note = {"process": current.process.identity(), "files": {**before, **current.files}}
-        write_text(NOTE, json.dumps(note), 0o600)
-
-
-def forget_note():
-    """Forget it: the server that it is about is gone."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(NOTE)
-
-
-def _noted(process):
+    ours = host.path(config.CONFIG)
+    if path == ours and config.CONFIG in files:
+        text = files[config.CONFIG]
+    else:
+        text = (_read(path) or b"").decode(errors="surrogateescape")
+    current = Current(process, files, config.running_settings(argv, text))
     try:
-        note = json.loads(read_text(NOTE) or "{}")
-    except ValueError:
-        return {}
-    return note["files"] if note.get("process") == process.identity() else {}
+        admin = Admin(current.started.address, ADMIN_SECONDS)
+        status = admin.status()
+    except (GearmanError, OSError, ValueError) as error:
+        return current._replace(problem=str(error))
+    used = {name: each for name, each in status.items() if each.queued or each.running}
+    workers = {name: each.workers for name, each in status.items() if each.workers}
+    return current._replace(
+        admin=admin,
+        jobs=used,
+        workers=workers,
+        unclosable=tuple(name for name in {**used, **workers} if not drain.is_closable(name)),
+    )
+
+
+def _read(path):
+    with contextlib.suppress(OSError):
+        return read_bytes(path)
+    return None
+
+
+def kept_limits(host):
+    """Return {function: sizes}, the limits that are set again after each start.
+
+    Raises GearvisorError when their file is damaged.
+    """
+    path = host.path(config.MAX_QUEUE)
+    try:
+        limits = json.loads(read_text(path) or "{}")
+        if not isinstance(limits, dict):
+            raise ValueError("it is not an object")
+        for sizes in limits.values():
+            if not isinstance(sizes, list) or not all(isinstance(size, int) for size in sizes):
+                raise ValueError("its values are not lists of numbers")
+    except ValueError as error:
+        raise GearvisorError(
+            f"{config.MAX_QUEUE}, the limits of functions, is damaged: {error}. Remove it, and set the "
+            "limits again with gearman_function"
+        ) from None
+    return limits

@@ -5,32 +5,59 @@
 
 from __future__ import annotations
 
-from ..host import systemd
+import grp
+import os
+import stat
+
+from ..host.files import read_bytes
 from ..keeper.init_script import InitScript
 from ..keeper.service import Service
 from ..keeper.unit import Unit
-from . import config
+from . import config, unit
 
 NAME = "gearman-job-server"
 DROP_IN = f"/etc/systemd/system/{NAME}.service.d/gearvisor.conf"
 FLEET = "gearman_job_server"
-COMMANDS = {"systemd": config.systemd_command(), "supervisor": config.supervisor_command()}
 
 
-def service(settings, run):
+def service(settings, host):
     """Return the keeper's Service of a gearmand with these Settings."""
     result = Service(
         name=NAME,
         executable=config.GEARMAND,
         fleet=FLEET,
-        unit_files={DROP_IN: config.drop_in_text(settings)},
-        program=config.supervisor_program(),
+        unit_files={DROP_IN: unit.drop_in_text(settings)},
+        program=unit.supervisor_program(),
     )
-    return result._replace(rival=_debians(result, run))
+    # Debian's own service must not run beside a Supervisor program.
+    if host.systemd:
+        return result._replace(rival=Unit(result, host.run))
+    rival = InitScript(NAME, config.GEARMAND, config.PID_FILE, host.run)
+    return result._replace(rival=rival)
 
 
-def _debians(service, run):
-    """Return Debian's own service, which must not run beside a Supervisor program."""
-    if systemd.runs():
-        return Unit(service, run)
-    return InitScript(NAME, config.GEARMAND, config.PID_FILE, run)
+def command(manager, host):
+    """Return the command line of a gearmand that this service manager started."""
+    path = host.path(config.CONFIG)
+    return config.systemd_command(path) if manager == "systemd" else config.supervisor_command(path)
+
+
+def group_id():
+    """Return the id of the group of the package's user."""
+    return grp.getgrnam(config.USER).gr_gid
+
+
+def want_defaults(changes, host, text_of):
+    """Want Debian's own file of options, where it exists, to be what *text_of* makes of its text."""
+    path = host.path(config.DEFAULTS)
+    if not os.path.isfile(path) or os.path.islink(path):
+        return
+    found = os.stat(path)
+    text = read_bytes(path).decode(errors="surrogateescape")
+    changes.want(
+        config.DEFAULTS,
+        text_of(text).encode(errors="surrogateescape"),
+        stat.S_IMODE(found.st_mode),
+        found.st_uid,
+        found.st_gid,
+    )
