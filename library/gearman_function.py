@@ -47,6 +47,14 @@ options:
       - Others than that forget O(max_queue) when they stop.
     type: list
     elements: str
+  lock_timeout:
+    description: How many seconds to wait for another run that changes this host.
+    type: int
+    default: 300
+  untested_release:
+    description: Go on on a Debian release with which this was not tested.
+    type: bool
+    default: false
 attributes:
   check_mode:
     support: full
@@ -105,9 +113,7 @@ jobs:
   type: int
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ..module_utils.failure import GearvisorError
+from ..module_utils import module
 from ..module_utils.job_server import function
 
 ARGUMENTS = {
@@ -116,18 +122,12 @@ ARGUMENTS = {
     "max_queue": {"type": "list", "elements": "int"},
     "cancel": {"type": "bool", "default": False},
     "servers": {"type": "list", "elements": "str"},
+    **module.HOST_ARGUMENTS,
 }
 
 
 def main():
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    try:
-        result = function.converge(function.Request(**module.params), module.check_mode)
-    except GearvisorError as error:
-        module.fail_json(msg=str(error), **error.details)
-    for warning in result.pop("warnings"):
-        module.warn(warning)
-    module.exit_json(**result)
+    module.run(ARGUMENTS, function.converge, root=False)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: gearman_info
-short_description: Tell what job servers have queued and who works for them
+short_description: Show what job servers have queued and which workers serve it
 version_added: 0.1.0
 author: Gearvisor contributors
 description:
@@ -21,7 +21,7 @@ options:
     elements: str
     default: ["127.0.0.1:4730"]
   timeout:
-    description: Seconds for connecting and for each command.
+    description: Seconds for connecting and for each command, more than 0 and at most 3600.
     type: float
     default: 5
 attributes:
@@ -67,12 +67,8 @@ servers:
       sample: [{"address": "127.0.0.1", "client_id": "web1-reverse-00", "functions": ["reverse"]}]
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ..module_utils.failure import InvalidOption
-from ..module_utils.gearvisor.admin import Admin
-from ..module_utils.gearvisor.connection import parse_server
-from ..module_utils.gearvisor.errors import GearmanError
+from ..module_utils import module
+from ..module_utils.job_server import info
 
 ARGUMENTS = {
     "servers": {"type": "list", "elements": "str", "default": ["127.0.0.1:4730"]},
@@ -80,48 +76,8 @@ ARGUMENTS = {
 }
 
 
-def check(servers):
-    """Raise InvalidOption for the first of *servers* that is no address."""
-    for server in servers:
-        try:
-            parse_server(server)
-        except ValueError as error:
-            raise InvalidOption(
-                "servers", server, f"is no job server: {error}", "Write host:port"
-            ) from None
-
-
-def look(server, timeout):
-    """Return what one job server says of itself."""
-    try:
-        with Admin(server, timeout=timeout) as admin:
-            return {
-                "server": server,
-                "reachable": True,
-                "version": admin.version(),
-                "functions": {name: status._asdict() for name, status in admin.status().items()},
-                "workers": [
-                    {
-                        "address": worker.address,
-                        "client_id": worker.client_id,
-                        "functions": sorted(worker.functions),
-                    }
-                    for worker in admin.workers()
-                    if worker.functions
-                ],
-            }
-    except GearmanError as error:
-        return {"server": server, "reachable": False, "error": str(error)}
-
-
 def main():
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    try:
-        check(module.params["servers"])
-    except InvalidOption as error:
-        module.fail_json(msg=str(error))
-    servers = [look(server, module.params["timeout"]) for server in module.params["servers"]]
-    module.exit_json(changed=False, servers=servers)
+    module.run(ARGUMENTS, info.gather, root=False, changes_host=False)
 
 
 if __name__ == "__main__":

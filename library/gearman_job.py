@@ -45,14 +45,14 @@ options:
       is made.
     type: str
   timeout:
-    description: Seconds for all of it, connecting included.
+    description: Seconds for all of it, connecting included; more than 0 and at most 3600.
     type: float
     default: 10
   expect:
     description: The answer that is right. Any other fails the task.
     type: str
 attributes:
-  check_mode: {support: full, description: Submits nothing; the task is skipped.}
+  check_mode: {support: full, description: Checks the values and submits nothing; the task is skipped.}
   diff_mode: {support: none, description: A job is no state that could be compared.}
   idempotent:
     support: partial
@@ -105,21 +105,8 @@ seconds:
   type: float
 """
 
-import base64
-import binascii
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ..module_utils.failure import GearvisorError, InvalidOption
-from ..module_utils.gearvisor.client import Client
-from ..module_utils.gearvisor.errors import (
-    GearmanError,
-    JobException,
-    JobFailed,
-    JobTimeout,
-    ServerUnavailable,
-    SubmitError,
-)
+from ..module_utils import module
+from ..module_utils.job_server import job
 
 ARGUMENTS = {
     "function": {"type": "str", "required": True},
@@ -133,94 +120,15 @@ ARGUMENTS = {
     "expect": {"type": "str"},
 }
 
-_WAYS_OUT = (
-    (ServerUnavailable, "Start a job server there, or correct 'servers'"),
-    (JobTimeout, "See with gearman_info that workers serve the function, or raise 'timeout'"),
-    (SubmitError, "The job server's own words; see its log"),
-    (JobException, "The function raised that; see the worker's log"),
-    (JobFailed, "The worker gave no reason; see its log"),
-)
-
-
-def payload(params):
-    """Return the payload as bytes. Raises InvalidOption for bad Base64."""
-    if params["data_base64"] is None:
-        return (params["data"] or "").encode()
-    try:
-        return base64.b64decode(params["data_base64"], validate=True)
-    except binascii.Error as error:
-        raise InvalidOption(
-            "data_base64",
-            params["data_base64"][:40],
-            f"is no Base64: {error}",
-            "Use the b64encode filter",
-        ) from None
-
-
-def submit(params):
-    """Submit the job and return the module's result. Raises GearvisorError."""
-    data = payload(params)
-    if params["timeout"] <= 0:
-        raise InvalidOption(
-            "timeout", params["timeout"], "is not above 0", "Give seconds, such as 10"
-        )
-    if params["expect"] is not None and params["background"]:
-        raise InvalidOption(
-            "expect",
-            params["expect"],
-            "waits for an answer that a background job never gives",
-            "Drop one",
-        )
-    try:
-        with Client(params["servers"], timeout=params["timeout"]) as client:
-            done = client.submit(
-                params["function"],
-                data,
-                background=params["background"],
-                priority=params["priority"],
-                unique=params["unique"],
-            )
-    except ValueError as error:
-        raise GearvisorError(f"{error}. Correct that option; nothing was submitted") from None
-    except GearmanError as error:
-        way_out = next(
-            text
-            for kind, text in _WAYS_OUT + ((GearmanError, "See its log"),)
-            if isinstance(error, kind)
-        )
-        raise GearvisorError(f"function: {params['function']!r}: {error}. {way_out}") from None
-    result = {
-        "changed": params["background"],
-        "handle": done.handle,
-        "unique": done.unique,
-        "server": done.server,
-        "seconds": round(done.seconds, 6),
-    }
-    if not params["background"]:
-        result["result"] = done.data.decode(errors="replace")
-        result["result_base64"] = base64.b64encode(done.data).decode()
-    if params["expect"] is not None and done.data != params["expect"].encode():
-        raise GearvisorError(
-            f"expect: {params['expect']!r} is not what {params['function']} answered: "
-            f"{result['result']!r}. See which workers serve the function with gearman_info",
-            **result,
-        )
-    return result
-
 
 def main():
-    module = AnsibleModule(
-        argument_spec=ARGUMENTS,
+    module.run(
+        ARGUMENTS,
+        job.submit,
+        root=False,
+        changes_host=False,
         mutually_exclusive=[("data", "data_base64")],
-        supports_check_mode=True,
     )
-    if module.check_mode:
-        module.exit_json(skipped=True, changed=False, msg="No job is submitted in check mode")
-    try:
-        result = submit(module.params)
-    except GearvisorError as error:
-        module.fail_json(msg=str(error), **error.details)
-    module.exit_json(**result)
 
 
 if __name__ == "__main__":

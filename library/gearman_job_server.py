@@ -103,8 +103,8 @@ options:
     type: int
   job_handle_prefix:
     description:
-      - What job handles begin with, at most 40 of letters, digits and C(. _ : -). Unset, it is C(H:) and
-        the host's name.
+      - What job handles begin with, at most 40 letters, digits, dots, underscores, colons and hyphens.
+        Unset, it is C(H:) and the host's name.
     type: str
   extra_options:
     description:

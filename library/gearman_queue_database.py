@@ -29,7 +29,7 @@ options:
     type: str
     default: gearman
   user:
-    description: The user as whom gearmand logs in.
+    description: The database user that gearmand logs in as.
     type: str
     default: gearman
   password:
@@ -40,10 +40,19 @@ options:
     type: str
   client_host:
     description:
-      - From which host V(mysql) lets the user in; may hold V(%). PostgreSQL has its C(pg_hba.conf) for
+      - From which host V(mysql) lets the user in; may hold V(%). Any but V(localhost) needs O(password).
+        PostgreSQL has its C(pg_hba.conf) for
         that, which this module leaves alone.
     type: str
     default: localhost
+  lock_timeout:
+    description: How many seconds to wait for another run that changes this host.
+    type: int
+    default: 300
+  untested_release:
+    description: Go on on a Debian release with which this was not tested.
+    type: bool
+    default: false
 attributes:
   check_mode:
     support: full
@@ -77,9 +86,7 @@ actions:
   sample: ["create database gearman", "create user 'gearman'@'localhost'"]
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ..module_utils.failure import GearvisorError
+from ..module_utils import module
 from ..module_utils.job_server import queue_database
 
 ARGUMENTS = {
@@ -88,18 +95,12 @@ ARGUMENTS = {
     "user": {"type": "str", "default": "gearman"},
     "password": {"type": "str", "no_log": True},
     "client_host": {"type": "str", "default": "localhost"},
+    **module.HOST_ARGUMENTS,
 }
 
 
 def main():
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    try:
-        result = queue_database.converge(
-            queue_database.Request(**module.params), module.run_command, module.check_mode
-        )
-    except GearvisorError as error:
-        module.fail_json(msg=str(error), **error.details)
-    module.exit_json(**result)
+    module.run(ARGUMENTS, queue_database.converge)
 
 
 if __name__ == "__main__":

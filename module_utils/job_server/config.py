@@ -65,7 +65,7 @@ def is_ours(text):
 
 def at_start(text):
     """Return what a running gearmand took from the file's text (or None) when it started."""
-    return [word for word in (text or "").splitlines() if not word.startswith("#")]
+    return command_line.parsed(command_line.file_words(text or ""))
 
 
 def defaults_text(text):
@@ -153,7 +153,9 @@ def lost_options(running, settings):
     wanted = command_line.parsed(options.configuration(settings))
     result = []
     for name, value in sorted(running.options.items()):
-        if name in options.MANAGED or wanted.get(name) == value or name in queues.option_names():
+        if name in (*options.MANAGED, "queue-type", *queues.option_names()):
+            continue
+        if wanted.get(name) == value:
             continue
         if name not in wanted and options.is_default(name, value):
             continue

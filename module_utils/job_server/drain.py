@@ -4,35 +4,34 @@
 """Closes a running gearmand to new jobs, while its workers finish what it has; and opens it again.
 
 gearmand has no command for that. Its maxqueue is at least 1 and counts all jobs of a function, so
-one job that never runs fills it: a delayed job, cancelled at once, called a sentinel here. It
-counts until it is due, no worker ever gets it, and no backend keeps it. What else was measured is
+one job that never runs fills it: a delayed job, cancelled at once (sentinels.py). It counts until
+it is due, no worker ever gets it, and no backend keeps it. What else was measured is
 in docs/decisions/0008, what the journal has to do with it in 0032.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import time
 
 from ..failure import GearvisorError
 from ..gearvisor.admin import Admin
-from ..gearvisor.connection import Connection, parse_server
 from ..gearvisor.errors import GearmanError
-from ..gearvisor.protocol import MAX_FUNCTION, Packet, encode
+from ..gearvisor.protocol import MAX_FUNCTION
 from ..host import journal
 from ..host.process import Process
+from .sentinels import Sentinels, without
 
 KIND = "closed"
 _TIMEOUT = 5
 _POLL = 0.1
 # What gearmand has in its buffers when the last job is done: answers on their way to clients.
 _BUFFERED_SECONDS = 0.5
-# How long a sentinel lasts. A run that is killed leaves the functions closed no longer than that,
-# and the next run waits no longer until it can clear the sentinels away.
-_SENTINEL_SECONDS = 20
-_RENEWED_BEFORE = 5
+# How long a sentinel lasts: the next run after one that was killed waits no longer for it.
+_SENTINEL_SECONDS = 30
+# What is left of its life is enough to end gearmand.
+_RENEWED_BEFORE = 15
 # gearmand counts whole seconds, and its clock may be one behind.
 _CLOCK_SECONDS = 1
 
@@ -47,7 +46,8 @@ class Drains(GearvisorError):
 
 def is_closable(function):
     """Return whether gearmand's admin commands can name the function: their words have no quotes."""
-    return len(_bytes(function)) <= MAX_FUNCTION and re.fullmatch(r"[^\0 \t\n\v\f\r]+", function)
+    size = len(function.encode(errors="surrogateescape"))
+    return size <= MAX_FUNCTION and re.fullmatch(r"[^\0 \t\n\v\f\r]+", function)
 
 
 class Intake:
@@ -61,98 +61,61 @@ class Intake:
         self._admin = admin
         self._limits = limits
         self._until = until
-        # {function: [when its sentinels are due]}
-        self._sentinels = {}
-        self._connection = Connection(*parse_server(admin.server), _TIMEOUT)
+        # {function: when its youngest sentinel is due}
+        self._due = {}
+        self._sentinels = Sentinels(admin)
 
     def close(self):
         """Let no function take new jobs, including those that did not exist before."""
-        now = time.time()
-        for function in filter(is_closable, self._admin.status()):
-            due = self._sentinels.setdefault(function, [])
-            if due and due[-1] - now >= _RENEWED_BEFORE:
-                continue
-            # One that is full would not take the sentinel either.
-            self._admin.max_queue(function, 0)
-            self._admin.cancel(self._sentinel(function))
-            self._admin.max_queue(function, 1)
-        self._clear(now)
+        for function, jobs in self.status().items():
+            if is_closable(function) and not self._is_closed(function, jobs):
+                # One that is full would not take the sentinel either.
+                self._admin.max_queue(function, 0)
+                due = int(min(self._until, time.time() + _SENTINEL_SECONDS)) + 2
+                self._sentinels.add(function, due)
+                self._admin.max_queue(function, 1)
+                self._due[function] = due
+
+    def _is_closed(self, function, jobs):
+        """Return whether it stays closed for a while; *jobs* are those that are not ours."""
+        due = self._due.get(function)
+        if due is None:
+            return False
+        lasts = due > self._until or due - time.time() >= _RENEWED_BEFORE
+        return self._counted.get(function, 0) > 0 and (lasts or jobs.queued + jobs.running > 0)
+
+    def status(self):
+        """Return {function: FunctionStatus} without sentinels."""
+        found = self._admin.status()
+        # Asked for later, so that none counts that was not in the status: a job is not overlooked.
+        self._counted = self._sentinels.count(
+            name for name, jobs in found.items() if jobs.queued and is_closable(name)
+        )
+        return without(found, self._counted)
 
     def left(self):
         """Return {function: FunctionStatus} of the jobs that are not ours."""
-        now = time.time()
-        status = self._admin.status()
-        result = {}
-        for name, jobs in status.items():
-            # Of a sentinel that is due nobody knows whether it is still counted.
-            ours = sum(due > now + _CLOCK_SECONDS for due in self._sentinels.get(name, ()))
-            if jobs.running or jobs.queued > ours:
-                result[name] = jobs._replace(queued=max(jobs.queued - ours, 0))
-        return result
+        over = [name for name, due in self._due.items() if due + _CLOCK_SECONDS <= time.time()]
+        if over:
+            self._sentinels.clear(over)
+        return {name: jobs for name, jobs in self.status().items() if jobs.queued or jobs.running}
 
-    def open(self, functions=()):
-        """Let all functions that were closed, and *functions*, take jobs again."""
-        for function in {*self._sentinels, *functions}:
-            self._admin.max_queue(function, *self._limits.get(function, (0,)))
+    def open(self):
+        """Let all functions take jobs again."""
+        for function in filter(is_closable, self._admin.status()):
+            if function in self._due or function in self._limits:
+                self._admin.max_queue(function, *self._limits.get(function, (0,)))
 
     def forget(self):
-        """Wait until the sentinels are due and see that they are counted no longer."""
-        due = [due for dues in self._sentinels.values() for due in dues]
-        if due:
-            time.sleep(max(0, max(due) + _CLOCK_SECONDS - time.time()))
-            self._clear(time.time() + _CLOCK_SECONDS)
-
-    def adopt(self, functions):
-        """Take over what another run closed and cannot be asked about."""
-        due = min(self._until, time.time() + _SENTINEL_SECONDS) + _CLOCK_SECONDS
-        for function in functions:
-            self._sentinels.setdefault(function, []).append(due)
-
-    def _clear(self, now):
-        """Have gearmand clear away the sentinels that were due at *now*."""
-        over = []
-        for function, dues in self._sentinels.items():
-            if any(due + _CLOCK_SECONDS <= now for due in dues):
-                over.append(function)
-                self._sentinels[function] = [due for due in dues if due + _CLOCK_SECONDS > now]
-        # A worker that says it goes to sleep is given no job, but what is cancelled is cleared away.
-        for function in over:
-            name = _bytes(function)
-            self._connection.send(encode(Packet.CAN_DO, name) + encode(Packet.PRE_SLEEP))
-            self._connection.send(encode(Packet.CANT_DO, name))
-        if not over:
-            return
-        # Its answer comes after all that was done before.
-        self._connection.send(encode(Packet.ECHO_REQ, b"done"))
-        self._receive(Packet.ECHO_RES)
-
-    def _sentinel(self, function):
-        """Submit a sentinel; return its handle."""
-        unique = os.urandom(16).hex().encode()
-        due = int(min(self._until, time.time() + _SENTINEL_SECONDS)) + 2
-        packet = encode(Packet.SUBMIT_JOB_EPOCH, _bytes(function), unique, str(due).encode(), b"")
-        self._connection.send(packet)
-        answer = self._receive(Packet.JOB_CREATED, Packet.ERROR)
-        if answer is None or answer[0] != Packet.JOB_CREATED:
-            raise GearvisorError(
-                f"gearmand takes no delayed job for {function!r}, without which it cannot be closed to new "
-                "jobs. Use restart: auto or force"
-            )
-        self._sentinels[function].append(due)
-        return answer[1][0].decode()
-
-    def _receive(self, *kinds):
-        """Return the next packet of these kinds: a sleeping worker is also sent NOOPs."""
-        deadline = time.monotonic() + _TIMEOUT
-        while time.monotonic() < deadline:
-            packet = self._connection.receive(_TIMEOUT)
-            if packet is None or packet[0] in kinds:
-                return packet
-        return None
-
-
-def _bytes(function):
-    return function.encode(errors="surrogateescape")
+        """Wait until gearmand counts no sentinel any more, or only behind other jobs, and not longer."""
+        deadline = min(self._until, time.time() + _SENTINEL_SECONDS) + 2 + 3 * _CLOCK_SECONDS
+        while True:
+            jobs = self.status()
+            ours = [name for name in self._counted if not jobs[name].queued]
+            if not ours or time.time() >= deadline:
+                return
+            self._sentinels.clear(ours)
+            time.sleep(_POLL)
 
 
 @contextlib.contextmanager
@@ -200,11 +163,9 @@ def undo(host, facts):
         return ["the gearmand that it had closed to new jobs has ended since"]
     try:
         with Admin(facts["server"], _TIMEOUT) as admin:
-            functions = [name for name in admin.status() if is_closable(name)]
-            intake = Intake(admin, facts["limits"], facts["until"])
-            intake.open(functions)
-            if time.time() < facts["until"] + _SENTINEL_SECONDS:
-                intake.adopt(functions)
+            known = dict.fromkeys(admin.status(), (0,))
+            intake = Intake(admin, {**known, **facts["limits"]}, facts["until"])
+            intake.open()
             intake.forget()
     except GearmanError as error:
         raise GearvisorError(f"{facts['server']} does not answer: {error}") from error

@@ -9,7 +9,7 @@ kept in a file, from which it is set after each start (max_queue.py) and compare
 
 from __future__ import annotations
 
-import grp
+import contextlib
 import json
 import os
 from typing import NamedTuple
@@ -19,8 +19,13 @@ from ..gearvisor.admin import Admin
 from ..gearvisor.connection import Connection, parse_server
 from ..gearvisor.errors import AdminError, GearmanError
 from ..gearvisor.protocol import Packet, check_function, encode
-from ..host.files import diffs, read_text, write_text
+from ..host.changes import ChangeSet
+from ..host.files import read_text
+from ..module import Outcome, prepared
 from . import config, function_limit, ports
+from .drain import is_closable
+from .info import check_servers
+from .running import kept_limits
 
 _TIMEOUT = 5
 # gearmand reads it by atoi.
@@ -28,7 +33,7 @@ _MOST = 2**31 - 1
 
 
 class Request(NamedTuple):
-    """What the function shall be; the names are the module's options."""
+    """The requested function; the names are the module's options."""
 
     name: str
     state: str = "present"
@@ -48,12 +53,17 @@ def check(request):
     """Raise InvalidOption for values that cannot work."""
     try:
         check_function(request.name)
-        if len(request.name.split()) != 1 or request.name.strip() != request.name:
-            raise ValueError("it holds white space, which the admin commands cannot name")
     except ValueError as error:
         raise InvalidOption(
-            "name", request.name, f"is no function: {error}", "Correct it"
+            "name", request.name, f"is not a function: {error}", "Correct it"
         ) from None
+    if not is_closable(request.name):
+        raise InvalidOption(
+            "name",
+            request.name,
+            "holds a blank or a line break, which gearmand's admin commands cannot name",
+            "Give the function another name, in its clients and workers, too",
+        )
     sizes = request.max_queue
     if sizes is not None:
         if request.state == "absent":
@@ -67,26 +77,21 @@ def check(request):
                 f"is neither one number nor three from 0 to {_MOST}",
                 "Give one for all jobs, or three for high, normal and low priority; 0 is no limit",
             )
-    for server in request.servers or ():
-        try:
-            parse_server(server)
-        except ValueError as error:
-            raise InvalidOption(
-                "servers", server, f"is no job server: {error}", "Write host:port"
-            ) from None
+    if request.servers is not None:
+        check_servers(request.servers)
 
 
-def own_server():
+def own_server(host):
     """Return Own, or None when gearman_job_server does not run one on this host."""
-    text = read_text(config.CONFIG)
+    text = read_text(host.path(config.CONFIG))
     if text is None or not config.is_ours(text):
         return None
-    host, port = function_limit.address(text)
-    return Own(config.client_address(host, port), port)
+    listen, port = function_limit.address(text)
+    return Own(config.client_address(listen, port), port)
 
 
 def is_own(server, own):
-    """Tell whether this "host:port" is this host's own job server."""
+    """Return whether this "host:port" is this host's own job server."""
     host, port = parse_server(server)
     if own is None or port != own.port:
         return False
@@ -96,25 +101,20 @@ def is_own(server, own):
         return False
 
 
-def converge(request, check_mode=False):
-    """Make the function what *request* says on all servers; return the module's result.
+def converge(params, host):
+    """Make the function as requested on all servers; return the module's Outcome.
 
     Raises GearvisorError; InvalidOption before anything is changed.
     """
+    request = Request(**{name: params.get(name) for name in Request._fields})
     check(request)
-    own = own_server()
+    own = own_server(host)
     servers = request.servers or ((own.server,) if own else ())
-    if not servers and check_mode:
+    if not servers and host.check_mode:
         # As before the first run of gearman_job_server.
-        return {
-            "changed": True,
-            "servers": [],
-            "kept": True,
-            "actions": [],
-            "cancelled": 0,
-            "warnings": ["There is no job server on this host yet, so nothing could be looked at"],
-            "diff": [],
-        }
+        warnings = ["There is no job server on this host yet, so nothing could be inspected"]
+        details = {"servers": [], "kept": True, "cancelled": 0}
+        return Outcome(changed=True, warnings=warnings, details=details)
     if not servers:
         raise InvalidOption(
             "servers",
@@ -123,44 +123,46 @@ def converge(request, check_mode=False):
             "Give host:port, or run this on the job server's host",
         )
     kept = any(is_own(server, own) for server in servers)
-    limits = json.loads(read_text(config.MAX_QUEUE) or "{}")
-    wanted = _limits(request, limits) if kept else limits
-    if wanted != limits and os.geteuid() != 0:
+    changes = _changes(request, host) if kept else ChangeSet(host)
+    if changes.changed and os.geteuid() != 0:
         raise GearvisorError(f"{config.MAX_QUEUE} belongs to root. Set become: true")
-    plans = [_look(request, server) for server in servers]
+    plans = [_inspect(request, server) for server in servers]
     actions = [action for plan in plans for action in plan.actions]
-    changed = bool(actions) or wanted != limits
     cancelled = 0
-    if not check_mode:
-        if wanted != limits:
-            _keep(wanted)
-        for plan in plans:
-            cancelled += _carry_out(request, plan)
-    return {
-        "changed": changed,
-        "servers": list(servers),
-        "kept": kept,
-        "actions": actions,
-        "cancelled": cancelled,
-        "warnings": _warnings(request, servers, own),
-        "diff": _diff(limits, wanted, actions),
-    }
+    if not host.check_mode:
+        with changes.applied() if changes.changed else contextlib.nullcontext():
+            for plan in plans:
+                cancelled += _carry_out(request, plan)
+    return Outcome(
+        changed=bool(actions) or changes.changed,
+        actions=actions,
+        files=changes.paths(),
+        diff=[*changes.diff(), *prepared(actions)],
+        warnings=_warnings(request, servers, own),
+        details={"servers": list(servers), "kept": kept, "cancelled": cancelled},
+    )
+
+
+def _changes(request, host):
+    """Return the ChangeSet of the file of limits."""
+    limits = kept_limits(host)
+    wanted = _limits(request, limits)
+    changes = ChangeSet(host)
+    if wanted != limits:
+        text = json.dumps(wanted, indent=2, sort_keys=True) + "\n"
+        # What starts gearmand reads it as gearmand's user.
+        changes.want(config.MAX_QUEUE, text, 0o640, group=config.USER)
+    return changes
 
 
 def _limits(request, limits):
-    """Return what the file of limits shall hold."""
+    """Return what the file of limits must hold."""
     others = {name: sizes for name, sizes in limits.items() if name != request.name}
     if request.state == "absent" or (request.max_queue is not None and not any(request.max_queue)):
         return others
     if request.max_queue is None:
         return limits
     return {**others, request.name: list(request.max_queue)}
-
-
-def _keep(limits):
-    text = json.dumps(limits, indent=2, sort_keys=True) + "\n"
-    # What starts gearmand reads it as gearmand's user.
-    write_text(config.MAX_QUEUE, text, 0o640, 0, grp.getgrnam(config.USER).gr_gid)
 
 
 class _Plan(NamedTuple):
@@ -170,7 +172,7 @@ class _Plan(NamedTuple):
     actions: tuple
 
 
-def _look(request, server):
+def _inspect(request, server):
     """Return what has to be done on a server. Raises InvalidOption when it cannot be done."""
     try:
         with Admin(server, _TIMEOUT) as admin:
@@ -195,7 +197,7 @@ def _look(request, server):
                 request.name,
                 f"has workers on {server}: {', '.join(sorted(workers)[:5])}"
                 f"{f' and {len(workers) - 5} more' if len(workers) > 5 else ''}",
-                "Stop them first: gearmand forgets no function that somebody serves",
+                "Stop them first: gearmand keeps a function that has workers",
             )
         if (jobs or status.running) and not request.cancel:
             raise InvalidOption(
@@ -241,7 +243,7 @@ def _cancel(name, server, jobs):
     handles, which it lists without their functions.
     """
     connection = Connection(*parse_server(server), _TIMEOUT)
-    connection.send(encode(Packet.CAN_DO, name.encode()))
+    connection.send(encode(Packet.CAN_DO, name.encode(errors="surrogateescape")))
     cancelled = 0
     while cancelled < jobs:
         connection.send(encode(Packet.GRAB_JOB_UNIQ))
@@ -252,7 +254,7 @@ def _cancel(name, server, jobs):
         if kind == Packet.JOB_ASSIGN_UNIQ:
             connection.send(encode(Packet.WORK_FAIL, arguments[0]))
             cancelled += 1
-    connection.send(encode(Packet.CANT_DO, name.encode()))
+    connection.send(encode(Packet.CANT_DO, name.encode(errors="surrogateescape")))
     # gearmand reads all of it before it answers the end.
     connection.finish(_TIMEOUT)
     return cancelled
@@ -262,7 +264,7 @@ def _drop(admin, name):
     left = admin.status().get(name)
     if left and (left.queued or left.running):
         raise AdminError(
-            f"{admin.server}: {name} has {left.queued} jobs that nobody can take (delayed, or new)"
+            f"{admin.server}: {name} has {left.queued} jobs that cannot be taken yet (delayed, or new)"
         )
     admin.drop(name)
 
@@ -276,13 +278,3 @@ def _warnings(request, servers, own):
         for server in servers
         if not is_own(server, own)
     ]
-
-
-def _diff(limits, wanted, actions):
-    def text(values):
-        return json.dumps(values, indent=2, sort_keys=True) + "\n"
-
-    shown = []
-    if wanted != limits:
-        shown = diffs({config.MAX_QUEUE: text(limits)}, {config.MAX_QUEUE: text(wanted)})
-    return [*shown, *([{"prepared": "\n".join(actions) + "\n"}] if actions else [])]

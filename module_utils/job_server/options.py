@@ -95,7 +95,7 @@ def _check_listen(name, value):
 
 
 def _check_memory(name, value):
-    if not re.fullmatch(r"[1-9]\d{0,17}[KMGT]?|[1-9]\d?%|100%", value, re.ASCII):
+    if not re.fullmatch(r"[1-9][0-9]{0,17}[KMGT]?|[1-9][0-9]?%", value):
         raise InvalidOption(
             name, value, "is not an amount of memory", "Use for example 512M, 2G or 50%"
         )
@@ -293,8 +293,9 @@ def is_default(flag, value):
 
 def configuration(settings, file_descriptors=None):
     """Return the words of gearmand.conf, one a line. *file_descriptors*: where it has to say it."""
-    result = [word for option in OPTIONS for word in option.words(getattr(settings, option.name))]
-    result += settings.queue.lines()
-    if file_descriptors is not None:
-        result.append(f"--file-descriptors={file_descriptors}")
-    return [*result, *settings.extra_options]
+    switches, others = [], []
+    for option in OPTIONS:
+        words = option.words(getattr(settings, option.name))
+        (switches if option.type == "bool" else others).extend(words)
+    limit = [] if file_descriptors is None else [f"--file-descriptors={file_descriptors}"]
+    return [*others, *settings.queue.lines(), *limit, *switches, *settings.extra_options]

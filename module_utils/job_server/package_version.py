@@ -37,10 +37,11 @@ def wanted(host, found, version):
 
     Raises InvalidOption, in check mode only, for a version that apt does not know.
     """
+    asked = version
     if version == LATEST:
         version = packages.candidate(host.run, PACKAGE) if found else None
     result = packages.missing({PACKAGE: found} if found else {}, {PACKAGE: version})
-    if result and version is not None and host.check_mode:
+    if result and asked not in (None, LATEST) and host.check_mode:
         known = _known(host)
         if known and not fnmatch.filter(known, version):
             raise InvalidOption("version", version, *_not_known(known), versions=known)

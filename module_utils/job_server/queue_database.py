@@ -19,16 +19,17 @@ import time
 import unicodedata
 from typing import NamedTuple
 
-from ..failure import GearvisorError, InvalidOption
-from ..host import packages, release, systemd
+from ..failure import GearvisorError, InvalidOption, Refused
+from ..host import packages
+from ..module import Outcome, prepared
+from . import queue_values
 
-_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _START_SECONDS = 60
 _ITERATIONS = 4096
 
 
 class Request(NamedTuple):
-    """What there shall be; the names are the module's options."""
+    """The requested database and user; the names are the module's options."""
 
     type: str
     database: str = "gearman"
@@ -47,70 +48,78 @@ class Server(NamedTuple):
     statements: object
 
 
+_CHECKED_NAMES = {"database": queue_values.name_check(63), "user": queue_values.name_check(63)}
+_LONGEST_HOST = 253
+_LONGEST_PASSWORD = 1024
+
+
 def check(request):
     """Raise InvalidOption for values that cannot work."""
-    for option in ("database", "user"):
-        value = getattr(request, option)
-        if not re.fullmatch(_NAME, value):
-            raise InvalidOption(
-                option,
-                value,
-                "is no usable name",
-                "Use letters, digits and '_', beginning with no digit",
-            )
-    if not re.fullmatch(r"[A-Za-z0-9_.:%-]+", request.client_host):
-        raise InvalidOption(
-            "client_host", request.client_host, "is no host name or address", "Use localhost, say"
-        )
-    if request.client_host != "localhost" and request.type == "postgres":
+    for option, check_name in _CHECKED_NAMES.items():
+        check_name(option, getattr(request, option))
+    client_host = request.client_host
+    if len(client_host) > _LONGEST_HOST or not re.fullmatch(r"[A-Za-z0-9_.:%-]+", client_host):
         raise InvalidOption(
             "client_host",
-            request.client_host,
+            client_host,
+            "is not a host name or address",
+            "Use for example localhost",
+        )
+    if client_host != "localhost" and request.type == "postgres":
+        raise InvalidOption(
+            "client_host",
+            client_host,
             "is for mysql: PostgreSQL keeps hosts in pg_hba.conf",
             "Leave it out, and allow the host there",
         )
-    if request.password == "" or "\0" in (request.password or ""):
+    if client_host != "localhost" and request.password is None:
+        raise InvalidOption(
+            "client_host",
+            client_host,
+            "needs a password: without one MariaDB knows the user by the socket of its own host, so that a "
+            "login from elsewhere is always refused",
+            "Give password, or leave client_host out",
+        )
+    password = request.password
+    if password is not None and (
+        not 1 <= len(password) <= _LONGEST_PASSWORD or re.search(r"[\0\ud800-\udfff]", password)
+    ):
         raise InvalidOption(
             "password",
             "(not shown)",
-            "is empty or holds NUL",
+            f"is empty, longer than {_LONGEST_PASSWORD}, or holds NUL or half of a character",
             "Leave it out for a login by the system's user",
         )
 
 
-def converge(request, run, check_mode=False):
-    """Make the database and its user what *request* says; return the module's result.
+def converge(params, host):
+    """Make the database and its user as requested; return the module's Outcome.
 
-    *run* is like AnsibleModule.run_command. Raises GearvisorError.
+    Raises GearvisorError.
     """
+    request = Request(**{name: params[name] for name in Request._fields})
     check(request)
-    if os.geteuid() != 0:
-        raise GearvisorError(
-            "This manages a database server and must run as root. Set become: true"
-        )
-    release.check_supported()
-    server = SERVERS[request.type]
+    server, run = SERVERS[request.type], host.run
     actions = []
     if not packages.installed_versions(run, [server.package]):
         actions.append(f"install {server.package}")
-        if check_mode:
-            return _result([*actions, f"create database {request.database} for {request.user}"])
+        if host.check_mode:
+            return _outcome([*actions, f"create database {request.database} for {request.user}"])
         packages.install(run, [server.package], f"type: {request.type!r}")
     if _ask(server, run, "SELECT 1;\n")[0] != 0:
         actions.append(f"start {server.service}")
-        if check_mode:
-            return _result(actions)
-        _start(server, run)
+        if host.check_mode:
+            return _outcome(actions)
+        _start(server, host)
     found = [_answer(server, run, question) for question in server.questions(request)]
     todo = server.statements(request, *found)
-    if todo and not check_mode:
+    if todo and not host.check_mode:
         _answer(server, run, "".join(f"{statement};\n" for _action, statement in todo))
-    return _result(actions + [action for action, _statement in todo])
+    return _outcome(actions + [action for action, _statement in todo])
 
 
-def _result(actions):
-    diff = {"prepared": "".join(f"{action}\n" for action in actions)} if actions else {}
-    return {"changed": bool(actions), "actions": actions, "diff": diff}
+def _outcome(actions):
+    return Outcome(changed=bool(actions), actions=actions, diff=prepared(actions))
 
 
 def _ask(server, run, sql):
@@ -128,8 +137,9 @@ def _answer(server, run, sql):
     return [line.split("\t") for line in out.splitlines()]
 
 
-def _start(server, run):
-    if systemd.runs():
+def _start(server, host):
+    run = host.run
+    if host.systemd:
         rc, _out, err = run(["systemctl", "enable", "--now", server.service])
     else:
         rc, _out, err = run(["service", server.service, "start"])
@@ -199,11 +209,11 @@ def _postgres_questions(request):
 def postgres_statements(request, owners, roles):
     """Return [(action in words, SQL)] that is left to do; the arguments are the server's answers."""
     if owners and owners[0] != [request.user]:
-        raise InvalidOption(
+        raise Refused(
             "database",
             request.database,
             f"belongs to {owners[0][0]}, so {request.user} may make no table there",
-            "Use another database, or the user whose it is",
+            "Use another database, or the user that owns it",
         )
     todo = []
     wanted = f'"{request.user}" LOGIN'
@@ -233,7 +243,7 @@ def scram_verifier(password, salt, iterations=_ITERATIONS):
 
 
 def _verifies(verifier, password):
-    """Tell whether what PostgreSQL keeps is of this password; without one anything will do."""
+    """Return whether what PostgreSQL keeps is of this password; without one anything will do."""
     if password is None:
         return True
     match = re.fullmatch(r"SCRAM-SHA-256\$(\d+):([^$]+)\$.+", verifier)

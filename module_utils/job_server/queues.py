@@ -279,9 +279,7 @@ def option_names():
 
 
 def without_secrets(text):
-    """Return a configuration's text with stars in place of passwords."""
+    """Return a text with gearmand's options with stars in place of passwords."""
     secrets = "|".join(SECRETS)
-    text = re.sub(rf"^(--(?:{secrets})=).*$", r"\1***", text, flags=re.MULTILINE)
-    return re.sub(
-        r"^(--libpq-conninfo=\w+://[^:@/]*):[^@/]*@", r"\1:***@", text, flags=re.MULTILINE
-    )
+    text = re.sub(rf"(--(?:{secrets})[= ])[^\s\"']+", r"\1***", text)
+    return re.sub(r"(--libpq-conninfo[= ]\w+://[^:@/\s]*):[^@/\s]*@", r"\1:***@", text)

@@ -38,7 +38,7 @@ def decide(restart, jobs, kept, can_drain=True, unclosable=(), problem="it is no
         raise InvalidOption(
             "restart",
             restart,
-            f"does not end a gearmand whose jobs are not known, and this one does not say: {problem}",
+            f"does not end a gearmand that does not answer as it should, so its jobs are not known: {problem}",
             "Run this again later, or use force (ends it at once) or never (leaves it as it is)",
         )
     if restart == "drain":

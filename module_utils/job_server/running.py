@@ -15,6 +15,7 @@ from ..gearvisor.errors import GearmanError
 from ..host.files import read_bytes, read_text
 from ..host.process import Process
 from . import config, drain, start_record
+from .sentinels import Sentinels, without
 
 ADMIN_SECONDS = 5
 
@@ -54,6 +55,8 @@ def inspect(host, process):
     try:
         admin = Admin(current.started.address, ADMIN_SECONDS)
         status = admin.status()
+        queued = [name for name, jobs in status.items() if jobs.queued]
+        status = without(status, Sentinels(admin).count(queued) if queued else {})
     except (GearmanError, OSError, ValueError) as error:
         return current._replace(problem=str(error))
     used = {name: each for name, each in status.items() if each.queued or each.running}

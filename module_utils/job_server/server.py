@@ -11,15 +11,10 @@ from . import absent, options, package_version, present, queues
 from .state import Request
 
 _LONGEST_SECONDS = 7 * 24 * 60 * 60
-_CONVERGE = {
-    "present": present.converge,
-    "restarted": present.converge,
-    "stopped": absent.stopped,
-    "absent": absent.absent,
-}
+_STATES = ("present", "restarted", "stopped", "absent")
 
 ARGUMENTS = {
-    "state": {"type": "str", "choices": list(_CONVERGE), "default": "present"},
+    "state": {"type": "str", "choices": list(_STATES), "default": "present"},
     "version": {"type": "str"},
     **options.arguments(),
     "queue": {
@@ -64,4 +59,9 @@ def request_from(params):
 
 def converge(params, host):
     """Make the host's job server as requested; return the module's Outcome."""
-    return _CONVERGE[params["state"]](request_from(params), host)
+    request = request_from(params)
+    if request.state == "absent":
+        return absent.absent(request, host)
+    if request.state == "stopped":
+        return absent.stopped(request, host)
+    return present.converge(request, host)

@@ -8,10 +8,13 @@ from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import
     InvalidOption,
 )
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.job_server import (
-    config,
+    options,
     present,
     queues,
+    server,
 )
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.job_server.state import Request
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.module import Outcome
 from ansible_collections.gearvisor.gearvisor.plugins.modules import gearman_job_server
 
 testing = pytest.importorskip("ansible.module_utils.testing")
@@ -27,26 +30,32 @@ def params(**given):
 
 
 def test_what_is_not_asked_for_is_the_same_in_both_places():
-    assert gearman_job_server.request_from(params()) == present.Request(config.Settings())
+    assert server.request_from(params()) == Request(options.Settings())
 
 
 def test_the_request_has_what_was_asked_for():
-    request = gearman_job_server.request_from(
+    request = server.request_from(
         params(port=4731, queue={"type": "sqlite"}, restart="drain", version="1.1.2*")
     )
     queue = queues.typed_queue({"type": "sqlite"})
-    assert request == present.Request(
-        config.Settings(port=4731, queue=queue), restart="drain", version="1.1.2*"
+    assert request == Request(
+        options.Settings(port=4731, queue=queue), restart="drain", version="1.1.2*"
     )
 
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("drain_timeout", 0), ("ready_timeout", -1), ("version", "newest"), ("port", 70000)],
+    [
+        ("drain_timeout", 0),
+        ("ready_timeout", -1),
+        ("version", "newest"),
+        ("port", 70000),
+        ("ready_timeout", 10**9),
+    ],
 )
 def test_senseless_values_are_refused(option, value):
     with pytest.raises(InvalidOption) as caught:
-        gearman_job_server.request_from(params(**{option: value}))
+        server.request_from(params(**{option: value}))
     assert str(caught.value).startswith(f"{option}: {value!r} ")
 
 
@@ -73,7 +82,7 @@ def test_other_queue_types_are_not_offered(capsys):
 def test_a_password_is_not_shown(capsys, monkeypatch):
     secret = "Hunter2-of-the-test"
 
-    def converge(request, run, check_mode):
+    def converge(request, host):
         (line,) = [line for line in request.settings.queue.lines() if secret in line]
         raise GearvisorError(f"it does not start: {line}", log=line)
 
@@ -87,9 +96,10 @@ def test_a_password_is_not_shown(capsys, monkeypatch):
 
 
 def test_results_and_warnings_are_handed_on(capsys, monkeypatch):
-    def converge(request, run, check_mode):
-        assert check_mode
-        return {"changed": True, "server": "127.0.0.1:4730", "warnings": ["Mind the gap"]}
+    def converge(request, host):
+        assert host.check_mode
+        details = {"server": "127.0.0.1:4730"}
+        return Outcome(changed=True, warnings=["Mind the gap"], details=details)
 
     monkeypatch.setattr(present, "converge", converge)
     code, result = run_main(capsys, _ansible_check_mode=True)

@@ -22,7 +22,12 @@ from ansible_collections.gearvisor.gearvisor.plugins.module_utils.gearvisor.prot
     Packet,
     encode,
 )
-from ansible_collections.gearvisor.gearvisor.plugins.module_utils.job_server import config, function
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.host.host import Host
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.job_server import (
+    config,
+    function,
+    options,
+)
 
 
 @pytest.mark.parametrize(
@@ -46,23 +51,42 @@ def test_refused(option, values):
 
 
 @pytest.fixture
-def server(gearmand, port, tmp_path, monkeypatch):
-    """This host's own job server."""
+def host(tmp_path):
     if os.geteuid() != 0:
         pytest.skip("the file of limits belongs to root")
-    monkeypatch.setattr(config, "CONFIG", str(tmp_path / "gearmand.conf"))
-    monkeypatch.setattr(config, "MAX_QUEUE", str(tmp_path / "max_queue.json"))
-    (tmp_path / "gearmand.conf").write_text(config.config_text(config.Settings(port=port)))
+    (tmp_path / "etc/gearman").mkdir(parents=True)
+    return Host(None, root=str(tmp_path))
+
+
+@pytest.fixture
+def server(gearmand, port, host):
+    """This host's own job server."""
+    with open(host.path(config.CONFIG), "w", encoding="utf-8") as file:
+        file.write(config.config_text(options.Settings(port=port)))
     return f"127.0.0.1:{port}"
 
 
-def converge(name="resize", check_mode=False, **options):
-    return function.converge(function.Request(name, **options), check_mode)
+@pytest.fixture
+def converge(host):
+    """Call it with the module's options; it returns the module's result."""
+
+    def do(name="resize", check_mode=False, **given):
+        params = {"name": name, "state": "present", "cancel": False, **given}
+        outcome = function.converge(params, Host(None, check_mode, root=host.root))
+        return {**outcome.as_result(), "warnings": outcome.warnings}
+
+    return do
 
 
-def kept():
-    with open(config.MAX_QUEUE, encoding="utf-8") as file:
-        return json.load(file)
+@pytest.fixture
+def kept(host):
+    """Call it for the limits that are set again after each start."""
+
+    def read():
+        with open(host.path(config.MAX_QUEUE), encoding="utf-8") as file:
+            return json.load(file)
+
+    return read
 
 
 def submit(server, number, name="resize"):
@@ -71,10 +95,10 @@ def submit(server, number, name="resize"):
             client.submit(name, background=True)
 
 
-def test_a_limit_is_set_and_kept(server):
+def test_a_limit_is_set_and_kept(server, converge, kept, host):
     planned = converge(max_queue=[2], check_mode=True)
     assert planned["changed"]
-    assert not os.path.exists(config.MAX_QUEUE)
+    assert not os.path.exists(host.path(config.MAX_QUEUE))
     result = converge(max_queue=[2])
     assert result["changed"]
     assert result["kept"]
@@ -92,7 +116,7 @@ def test_a_limit_is_set_and_kept(server):
     submit(server, 3)
 
 
-def test_a_limit_that_others_changed_is_set_again(server):
+def test_a_limit_that_others_changed_is_set_again(server, converge):
     converge(max_queue=[2])
     with Admin(server) as admin:
         admin.max_queue("resize", 0)
@@ -101,12 +125,12 @@ def test_a_limit_that_others_changed_is_set_again(server):
         submit(server, 3)
 
 
-def test_on_a_server_of_another_host_it_is_not_kept(server, tmp_path):
-    (tmp_path / "gearmand.conf").unlink()
+def test_on_a_server_of_another_host_it_is_not_kept(server, converge, host):
+    os.unlink(host.path(config.CONFIG))
     result = converge(max_queue=[2], servers=[server])
     assert not result["kept"]
     assert "forgets max_queue" in result["warnings"][0]
-    assert not os.path.exists(config.MAX_QUEUE)
+    assert not os.path.exists(host.path(config.MAX_QUEUE))
     with pytest.raises(SubmitError, match="full"):
         submit(server, 3)
     with pytest.raises(InvalidOption, match="no job server on this host"):
@@ -115,7 +139,7 @@ def test_on_a_server_of_another_host_it_is_not_kept(server, tmp_path):
     assert "no job server on this host yet" in converge(check_mode=True)["warnings"][0]
 
 
-def test_absent(server):
+def test_absent(server, converge, kept):
     converge(max_queue=[9])
     submit(server, 3)
     with pytest.raises(InvalidOption, match="would lose 3 waiting jobs"):
@@ -130,7 +154,7 @@ def test_absent(server):
     assert not converge(state="absent", cancel=True)["changed"]
 
 
-def test_what_is_served_is_not_dropped(server, port):
+def test_what_is_served_is_not_dropped(server, port, converge):
     worker = Connection("127.0.0.1", port, 5)
     worker.send(encode(Packet.SET_CLIENT_ID, b"web1") + encode(Packet.CAN_DO, b"resize"))
     worker.send(encode(Packet.ECHO_REQ, b""))
@@ -140,7 +164,7 @@ def test_what_is_served_is_not_dropped(server, port):
     worker.close()
 
 
-def test_cancelling_keeps_the_function(server):
+def test_cancelling_keeps_the_function(server, converge):
     submit(server, 3)
     submit(server, 2, "other")
     planned = converge(cancel=True, check_mode=True)
@@ -154,9 +178,9 @@ def test_cancelling_keeps_the_function(server):
         }
 
 
-def test_a_server_that_does_not_answer(server, gearmand):
+def test_a_server_that_does_not_answer(server, gearmand, converge, host):
     gearmand.kill()
     gearmand.wait()
     with pytest.raises(GearvisorError, match="does not answer"):
         converge(max_queue=[3])
-    assert not os.path.exists(config.MAX_QUEUE)
+    assert not os.path.exists(host.path(config.MAX_QUEUE))

@@ -13,6 +13,7 @@ from ansible_collections.gearvisor.gearvisor.plugins.module_utils.gearvisor.erro
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.job_server import (
     config,
     function_limit,
+    options,
 )
 
 
@@ -44,7 +45,7 @@ def test_the_script_sets_the_limits_of_a_server_that_starts(start, port, tmp_pat
     script.write_text(config.max_queue_script())
     limits.write_text(json.dumps({"resize": [3]}))
     conf = tmp_path / "gearmand.conf"
-    conf.write_text(config.config_text(config.Settings(port=port)))
+    conf.write_text(config.config_text(options.Settings(port=port)))
     process = subprocess.Popen(
         [sys.executable, script, conf, limits], stderr=subprocess.PIPE, text=True
     )
@@ -69,7 +70,7 @@ def test_a_server_that_does_not_answer_is_told_of(port, tmp_path, capsys, monkey
     monkeypatch.setattr(function_limit.tell, "__defaults__", (None, 0.1))
     (tmp_path / "max_queue.json").write_text('{"resize": [3]}')
     conf = tmp_path / "gearmand.conf"
-    conf.write_text(config.config_text(config.Settings(port=port)))
+    conf.write_text(config.config_text(options.Settings(port=port)))
     function_limit.main(str(conf), str(tmp_path / "max_queue.json"))
     assert "are not set" in capsys.readouterr().err
 

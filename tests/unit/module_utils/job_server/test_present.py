@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pathlib
+import pwd
+import shutil
 import subprocess
+import tempfile
 import threading
 
 import pytest
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import (
     GearvisorError,
     InvalidOption,
+    Refused,
 )
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.gearvisor.admin import (
     Admin,
@@ -24,26 +29,30 @@ from ansible_collections.gearvisor.gearvisor.plugins.module_utils.gearvisor.prot
     Packet,
     encode,
 )
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.host.host import Host
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.host.process import Process
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.job_server import (
+    absent,
     config,
+    package_version,
     present,
     queues,
-    running,
     service,
 )
-from ansible_collections.gearvisor.gearvisor.plugins.module_utils.keeper import choice
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.job_server.options import Settings
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.job_server.state import Request
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.keeper.service import Preview
 
 
 class Child:
     """A keeper (keeper/service.py) of which gearmand is a child of the test."""
 
-    manager = "child"
+    manager = "supervisor"
 
-    def __init__(self, start, path):
+    def __init__(self, start, host):
         self._start = start
-        self.command = [config.GEARMAND, f"--config-file={path}", "--log-file=none"]
+        self._host = host
+        self.command = service.command(self.manager, host)
         self.child = None
         self.starts = 0
 
@@ -95,58 +104,76 @@ class Child:
         return "the last line"
 
 
-def sqlite(directory):
-    return queues.Queue(
-        "libsqlite3",
-        (
-            ("libsqlite3-db", str(directory / "queue.sqlite3")),
-            ("libsqlite3-table", "jobs"),
-        ),
-    )
+class Commands:
+    """AnsibleModule.run_command, but for what would change this machine's packages."""
 
+    def __init__(self):
+        self.removed = []
+        self.candidate = "1.1.20+ds-1"
 
-def run(argv, environ_update=None):
-    done = subprocess.run(argv, capture_output=True, text=True)
-    return done.returncode, done.stdout, done.stderr
+    def __call__(self, argv, data=None, environ_update=None, cwd=None):
+        if argv[0] == "dpkg-query":
+            return 0, f"ii  {package_version.PACKAGE} 1.1.20+ds-1\n", ""
+        if argv[0] == "apt-get":
+            self.removed += argv[argv.index("remove") + 1 :]
+            return 0, "", ""
+        if argv[:2] == ["apt-cache", "policy"]:
+            return 0, f"  Candidate: {self.candidate}\n", ""
+        done = subprocess.run(argv, input=data, capture_output=True, text=True, cwd=cwd)
+        return done.returncode, done.stdout, done.stderr
 
 
 @pytest.fixture
-def child(start, tmp_path, monkeypatch):
-    """A host whose files are in tmp_path, and whose package is there already."""
+def root():
+    """The directory that stands for /; gearmand's user reaches what is in it."""
     if os.geteuid() != 0:
         pytest.skip("the files belong to root")
-    path = tmp_path / "etc" / "gearmand.conf"
-    # gearmand runs as the test's own user, who is root.
-    monkeypatch.setattr(config, "CONFIG", str(path))
-    monkeypatch.setattr(config, "MAX_QUEUE_SCRIPT", str(tmp_path / "etc" / "max_queue.py"))
-    monkeypatch.setattr(config, "MAX_QUEUE", str(tmp_path / "etc" / "max_queue.json"))
-    monkeypatch.setattr(running, "NOTE", str(tmp_path / "note.json"))
-    monkeypatch.setattr(present, "_gearman", lambda: (0, 0))
-    monkeypatch.setattr(present, "_as_gearman", lambda: [])
-    monkeypatch.setattr(
-        present.packages,
-        "installed_versions",
-        lambda _run, _names: {present.PACKAGE: "1.1.20+ds-1"},
-    )
-    removed = []
-    monkeypatch.setattr(present.packages, "remove", lambda _run, names: removed.extend(names))
-    result = Child(start, path)
-    result.removed = removed
-    monkeypatch.setattr(choice, "choose", lambda *_: result)
-    monkeypatch.setitem(service.COMMANDS, "child", result.command)
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="gv"))
+    directory.chmod(0o755)
+    (directory / "run").mkdir()
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def commands():
+    return Commands()
+
+
+@pytest.fixture
+def host(root, commands):
+    return Host(commands, root=str(root))
+
+
+@pytest.fixture
+def child(start, host):
+    """A host whose package is installed; gearmand runs as the test's own user, who is root."""
+    result = Child(start, host)
     yield result
     result.stop()
 
 
-@pytest.fixture
-def converge(child, port):
-    """Call it with settings and with options of the Request."""
+def sqlite(root):
+    directory = root / "queue"
+    if not directory.exists():
+        directory.mkdir()
+        os.chown(directory, pwd.getpwnam(config.USER).pw_uid, 0)
+    path = str(directory / "queue.sqlite3")
+    return queues.Queue("libsqlite3", (("libsqlite3-db", path), ("libsqlite3-table", "jobs")))
 
-    def do(check_mode=False, queue=None, threads=4, **options):
-        settings = config.Settings(port=port, threads=threads, queue=queue or queues.Queue())
-        return present.converge(
-            present.Request(settings, ready_timeout=5, **options), run, check_mode
-        )
+
+@pytest.fixture
+def converge(child, port, host, commands):
+    """Call it with settings and with options of the Request; it returns the module's result."""
+
+    def do(check_mode=False, queue=None, state="present", settings=None, **options):
+        asked = {"threads": 4, "queue": queue or queues.Queue(), **(settings or {})}
+        asked.update({key: options.pop(key) for key in list(options) if key in Settings._fields})
+        request = Request(Settings(port=port, **asked), state=state, ready_timeout=5, **options)
+        run = {"stopped": absent.stopped, "absent": absent.absent}.get(state, present.converge)
+        on = Host(commands, check_mode=check_mode, root=host.root)
+        outcome = run(request, on, child)
+        return {**outcome.as_result(), "warnings": outcome.warnings}
 
     return do
 
@@ -162,17 +189,17 @@ def do_one_job(connection):
     connection.send(encode(Packet.WORK_COMPLETE, arguments[0], b""))
 
 
-def text():
-    with open(config.CONFIG, encoding="utf-8") as file:
+def text(host):
+    with open(host.path(config.CONFIG), encoding="utf-8") as file:
         return file.read()
 
 
-def test_first_run_second_run_and_a_change(converge, child, port):
+def test_first_run_second_run_and_a_change(converge, child, port, host):
     planned = converge(check_mode=True)
     assert planned["changed"]
     assert planned["actions"] == ["start gearmand"]
     assert planned["version"] is None
-    assert not os.path.exists(config.CONFIG)
+    assert not os.path.exists(host.path(config.CONFIG))
 
     first = converge()
     assert first["changed"]
@@ -180,7 +207,7 @@ def test_first_run_second_run_and_a_change(converge, child, port):
     assert first["server"] == f"127.0.0.1:{port}"
     assert first["version"].startswith("1.")
     assert not first["restarted"]
-    assert os.stat(config.CONFIG).st_mode & 0o777 == 0o640
+    assert os.stat(host.path(config.CONFIG)).st_mode & 0o777 == 0o640
 
     second = converge()
     assert not second["changed"]
@@ -193,20 +220,20 @@ def test_first_run_second_run_and_a_change(converge, child, port):
     assert not converge(threads=5)["changed"]
 
 
-def test_queued_jobs_are_not_lost_unasked(converge, child, port):
+def test_queued_jobs_are_not_lost_unasked(converge, child, port, host):
     converge()
     queue_job(port)
     for check_mode in (True, False):
         with pytest.raises(InvalidOption, match=r"would lose 1 job: resize \(1 queued"):
             converge(check_mode, threads=5)
-    assert "--threads=4\n" in text()
+    assert "--threads=4\n" in text(host)
     assert not converge()["changed"]
     result = converge(threads=5, restart="force")
     assert result["lost"] == {"resize": {"queued": 1, "running": 0}}
     assert child.starts == 2
 
 
-def test_never_leaves_the_restart_pending_until_it_is_done(converge, child, port):
+def test_never_leaves_the_restart_pending_until_it_is_done(converge, child, port, host):
     converge()
     queue_job(port)
     pending = converge(threads=5, restart="never")
@@ -225,8 +252,8 @@ def test_never_leaves_the_restart_pending_until_it_is_done(converge, child, port
     assert not converge(threads=5)["changed"]
 
 
-def test_the_running_queue_counts_not_the_one_in_the_file(converge, child, port, tmp_path):
-    persistent = sqlite(tmp_path)
+def test_the_running_queue_counts_not_the_one_in_the_file(converge, child, port, root, host):
+    persistent = sqlite(root)
     converge()
     queue_job(port)
     converge(queue=persistent, restart="never")
@@ -234,8 +261,8 @@ def test_the_running_queue_counts_not_the_one_in_the_file(converge, child, port,
         converge(queue=persistent)
 
 
-def test_jobs_in_a_file_survive_a_restart(converge, child, port, tmp_path):
-    persistent = sqlite(tmp_path)
+def test_jobs_in_a_file_survive_a_restart(converge, child, port, root, host):
+    persistent = sqlite(root)
     converge(queue=persistent)
     queue_job(port)
     assert converge(queue=persistent, threads=5)["restarted"]
@@ -245,19 +272,19 @@ def test_jobs_in_a_file_survive_a_restart(converge, child, port, tmp_path):
         converge()
 
 
-def test_a_drain_that_takes_too_long_changes_nothing(converge, child, port):
+def test_a_drain_that_takes_too_long_changes_nothing(converge, child, port, host):
     converge()
     queue_job(port)
-    with pytest.raises(InvalidOption, match="gearmand still has 1 job: resize") as caught:
+    with pytest.raises(Refused, match="gearmand still has 1 job: resize") as caught:
         converge(threads=5, restart="drain", drain_timeout=1)
     assert caught.value.details["left"] == {"resize": {"queued": 1, "running": 0}}
     assert child.starts == 1
-    assert "--threads=4\n" in text()
+    assert "--threads=4\n" in text(host)
     queue_job(port, unique="2")
     assert not converge()["changed"]
 
 
-def test_drain_restarts_when_the_workers_are_done(converge, child, port):
+def test_drain_restarts_when_the_workers_are_done(converge, child, port, host):
     converge()
     queue_job(port)
     with contextlib.closing(Connection("127.0.0.1", port, 5)) as worker:
@@ -268,7 +295,7 @@ def test_drain_restarts_when_the_workers_are_done(converge, child, port):
     assert child.starts == 2
 
 
-def test_stopped(converge, child, port):
+def test_stopped(converge, child, port, host):
     converge()
     queue_job(port)
     with pytest.raises(InvalidOption, match="would lose 1 job"):
@@ -284,7 +311,7 @@ def test_stopped(converge, child, port):
     assert converge()["actions"] == ["start gearmand"]
 
 
-def test_restarted_without_a_change(converge, child, port):
+def test_restarted_without_a_change(converge, child, port, host):
     converge()
     assert converge(state="restarted")["restarted"]
     assert child.starts == 2
@@ -293,41 +320,51 @@ def test_restarted_without_a_change(converge, child, port):
         converge(state="restarted")
 
 
-def test_a_server_that_does_not_start_is_taken_back(converge, child, port, tmp_path):
+def test_a_server_that_does_not_start_is_taken_back(converge, child, port, root, host):
     converge()
-    broken = tmp_path / "queue.sqlite3"
+    queue = sqlite(root)
+    broken = root / "queue" / "queue.sqlite3"
     broken.write_text("This is no database, and long enough for SQLite to see that." * 3)
-    queue = sqlite(tmp_path)
+    os.chmod(broken, 0o666)
     with pytest.raises(GearvisorError) as caught:
         converge(queue=queue)
     assert "it ended at once. The old configuration is back" in str(caught.value)
     assert caught.value.details["log"] == "the last line"
-    assert "--queue-type=builtin\n" in text()
+    assert "--queue-type=builtin\n" in text(host)
     assert not converge()["changed"]
 
 
-def test_a_first_server_that_does_not_start_leaves_no_file(converge, child, tmp_path):
-    broken = tmp_path / "queue.sqlite3"
+def test_a_first_server_that_does_not_start_leaves_no_file(converge, child, root, host):
+    queue = sqlite(root)
+    broken = root / "queue" / "queue.sqlite3"
     broken.write_text("This is no database, and long enough for SQLite to see that." * 3)
+    os.chmod(broken, 0o666)
     with pytest.raises(GearvisorError, match="It was stopped, and the old files are back"):
-        converge(queue=sqlite(tmp_path))
-    assert not os.path.exists(config.CONFIG)
+        converge(queue=queue)
+    assert not os.path.exists(host.path(config.CONFIG))
 
 
-def test_files_that_cannot_be_written_do_not_cost_the_server(converge, child, monkeypatch):
+def test_files_that_cannot_be_written_do_not_cost_the_server(
+    converge, child, monkeypatch, host, port
+):
     converge()
     pid = child.process().pid
     broken = iter([OSError("No space left on device")])
 
-    def reload():
+    def restart():
         for error in broken:
             raise error
 
-    monkeypatch.setattr(child, "reread", reload)
+    monkeypatch.setattr(child, "restart", restart)
     with pytest.raises(GearvisorError, match=r"No space left .* the server was not touched"):
         converge(threads=6)
+    monkeypatch.undo()
     assert child.process().pid == pid
+    assert "--threads=4\n" in text(host)
+    # It takes jobs, and none of the drain's own is counted.
     assert not converge()["changed"]
+    queue_job(port)
+    assert converge(threads=6, restart="force")["lost"] == {"resize": {"queued": 1, "running": 0}}
 
 
 @pytest.mark.parametrize(
@@ -340,22 +377,23 @@ def test_files_that_cannot_be_written_do_not_cost_the_server(converge, child, mo
         ),
     ],
 )
-def test_the_latest_version(converge, child, monkeypatch, candidate, actions):
+def test_the_latest_version(converge, commands, candidate, actions):
     converge()
-    monkeypatch.setattr(present.packages, "candidate", lambda *_: candidate)
+    commands.candidate = candidate
     assert converge(check_mode=True, version="latest")["actions"] == actions
 
 
-def test_anothers_file_is_left_alone(converge, child):
-    os.mkdir(os.path.dirname(config.CONFIG))
-    with open(config.CONFIG, "w", encoding="utf-8") as file:
+def test_anothers_file_is_left_alone(converge, child, host):
+    path = host.path(config.CONFIG)
+    os.makedirs(os.path.dirname(path))
+    with open(path, "w", encoding="utf-8") as file:
         file.write("--port=4730\n")
     with pytest.raises(GearvisorError, match="was not written by this module"):
         converge()
-    assert text() == "--port=4730\n"
+    assert text(host) == "--port=4730\n"
 
 
-def test_absent(converge, child, port):
+def test_absent(converge, child, port, host, commands):
     converge()
     queue_job(port)
     with pytest.raises(InvalidOption, match="would lose 1 job"):
@@ -364,18 +402,18 @@ def test_absent(converge, child, port):
         converge(state="absent", restart="never")
     planned = converge(check_mode=True, state="absent", restart="force")
     assert planned["changed"]
-    assert os.path.exists(config.CONFIG)
+    assert os.path.exists(host.path(config.CONFIG))
     result = converge(state="absent", restart="force")
     assert result["lost"] == {"resize": {"queued": 1, "running": 0}}
-    assert child.removed == [present.PACKAGE]
+    assert commands.removed == [package_version.PACKAGE]
     assert child.process() is None
-    assert not os.path.exists(config.CONFIG)
+    assert not os.path.exists(host.path(config.CONFIG))
 
 
-def test_absent_that_drains_too_long_takes_nothing_away(converge, child, port):
+def test_absent_that_drains_too_long_takes_nothing_away(converge, child, port, host, commands):
     converge()
     queue_job(port)
-    with pytest.raises(InvalidOption, match="Nothing was removed"):
+    with pytest.raises(Refused, match="Nothing was removed"):
         converge(state="absent", restart="drain", drain_timeout=1)
-    assert "--threads=4\n" in text()
-    assert child.removed == []
+    assert "--threads=4\n" in text(host)
+    assert commands.removed == []

@@ -6,7 +6,9 @@ import pytest
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import (
     GearvisorError,
     InvalidOption,
+    Refused,
 )
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.host.host import Host
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.job_server import queue_database
 
 # PASSWORD('secret') of MariaDB.
@@ -25,6 +27,10 @@ POSTGRES = queue_database.Request("postgres")
         ("client_host", {"type": "postgres", "client_host": "%"}),
         ("password", {"password": ""}),
         ("password", {"password": "a\0b"}),
+        ("client_host", {"client_host": "192.0.2.11"}),
+        ("client_host", {"client_host": "%"}),
+        ("database", {"database": "x" * 64}),
+        ("password", {"password": "\udcff"}),
     ],
 )
 def test_refused(option, values):
@@ -94,7 +100,7 @@ def test_postgres(password, owners, roles, actions):
 
 
 def test_a_database_of_somebody_else_is_left_to_them():
-    with pytest.raises(InvalidOption, match="belongs to root"):
+    with pytest.raises(Refused, match="belongs to root"):
         queue_database.postgres_statements(POSTGRES, [["root"]], [])
 
 
@@ -116,22 +122,20 @@ def test_scram_verifier():
     assert base64.b64encode(signature) == b"6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="
 
 
-def test_a_server_that_is_not_there_is_planned_in_check_mode(monkeypatch):
-    monkeypatch.setattr(queue_database.os, "geteuid", lambda: 0)
-    monkeypatch.setattr(queue_database.release, "check_supported", lambda: None)
-    result = queue_database.converge(MYSQL, lambda *_: (1, "", ""), check_mode=True)
-    assert result["changed"]
-    assert result["actions"][0] == "install mariadb-server"
+PARAMS = MYSQL._asdict()
 
 
-def test_a_refusal_says_whose_login_it_was(monkeypatch):
-    monkeypatch.setattr(queue_database.os, "geteuid", lambda: 0)
-    monkeypatch.setattr(queue_database.release, "check_supported", lambda: None)
+def test_a_server_that_is_not_there_is_planned_in_check_mode():
+    outcome = queue_database.converge(PARAMS, Host(lambda *_, **__: (1, "", ""), check_mode=True))
+    assert outcome.changed
+    assert outcome.actions[0] == "install mariadb-server"
 
+
+def test_a_refusal_says_whose_login_it_was():
     def run(argv, data=None, cwd=None):
         if argv[0] == "dpkg-query":
             return 0, "ii  mariadb-server 1\n", ""
         return (0, "", "") if data == "SELECT 1;\n" else (1, "", "ERROR 1142 denied\n")
 
     with pytest.raises(GearvisorError, match=r"ERROR 1142 denied.* root for MariaDB"):
-        queue_database.converge(MYSQL, run)
+        queue_database.converge(PARAMS, Host(run))

@@ -2,9 +2,14 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import InvalidOption
-from ansible_collections.gearvisor.gearvisor.plugins.module_utils.job_server import config, queues
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.job_server import (
+    config,
+    options,
+    queues,
+)
 
 ACCEPT = {"accept_known_defects": True}
+PLAIN = {"accept_plaintext": True}
 
 
 @pytest.mark.parametrize(
@@ -29,7 +34,7 @@ ACCEPT = {"accept_known_defects": True}
             ],
         ),
         (
-            {"type": "mysql", "host": "db.example", "password": "a--b%c"},
+            {"type": "mysql", "host": "db.example", "password": "a--b%c", **PLAIN},
             [
                 "--queue-type=MySQL",
                 "--mysql-host=db.example",
@@ -49,7 +54,7 @@ ACCEPT = {"accept_known_defects": True}
             ],
         ),
         (
-            {"type": "postgres", "host": "fd00::7", "password": "a b:@/'ü", **ACCEPT},
+            {"type": "postgres", "host": "fd00::7", "password": "a b:@/'ü", **ACCEPT, **PLAIN},
             [
                 "--queue-type=Postgres",
                 "--libpq-conninfo=postgresql://gearman:a%20b%3A%40%2F%27%C3%BC@[fd00::7]:5432/gearman",
@@ -61,7 +66,7 @@ ACCEPT = {"accept_known_defects": True}
             ["--queue-type=redis", "--redis-server=127.0.0.1", "--redis-port=6380"],
         ),
         (
-            {"type": "memcached", "servers": ["a:1", "b"], "prefix": "g", **ACCEPT},
+            {"type": "memcached", "servers": ["a:1", "b"], "prefix": "g", **ACCEPT, **PLAIN},
             [
                 "--queue-type=libmemcached",
                 "--libmemcached-servers=a:1,b",
@@ -109,6 +114,27 @@ def test_typed_queue(given, expected):
         ("servers", {"type": "memcached", "servers": [], **ACCEPT}),
         ("servers", {"type": "memcached", "servers": ["a:b"], **ACCEPT}),
         ("servers", {"type": "memcached", "servers": ["a,b"], **ACCEPT}),
+        ("servers", {"type": "memcached", "servers": ["127.0.0.1:70000"], **ACCEPT}),
+        # Words of SQL, which gearmand does not quote.
+        ("table", {"type": "sqlite", "table": "order"}),
+        ("table", {"type": "sqlite", "table": "Group"}),
+        ("table", {"type": "sqlite", "table": "sqlite_jobs"}),
+        ("table", {"type": "mysql", "table": "rank"}),
+        ("table", {"type": "mysql", "table": "KEYS"}),
+        ("table", {"type": "postgres", "table": "user", **ACCEPT}),
+        ("table", {"type": "postgres", "table": "pg_jobs", **ACCEPT}),
+        ("table", {"type": "mysql", "table": "x" * 65}),
+        ("path", {"type": "sqlite", "path": "/srv/a\0b"}),
+        ("path", {"type": "sqlite", "path": "/srv/\udcff"}),
+        ("path", {"type": "sqlite", "path": "/srv/" + "x" * 4096}),
+        ("host", {"type": "mysql", "host": "\u00fc.example", **PLAIN}),
+        ("password", {"type": "postgres", "password": "secret\udcff", **ACCEPT}),
+        # Another host, in plain text.
+        ("host", {"type": "mysql", "host": "db.example", "password": "secret"}),
+        ("host", {"type": "mysql", "host": "192.0.2.7"}),
+        ("host", {"type": "postgres", "host": "fd00::7", **ACCEPT}),
+        ("host", {"type": "redis", "host": "localhost.example", **ACCEPT}),
+        ("servers", {"type": "memcached", "servers": ["127.0.0.1", "192.0.2.7"], **ACCEPT}),
     ],
 )
 def test_refused(option, queue):
@@ -116,6 +142,22 @@ def test_refused(option, queue):
         queues.typed_queue(queue)
     assert caught.value.details["option"] == f"queue.{option}"
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "queue",
+    [
+        {"type": "sqlite", "table": "orders"},
+        {"type": "mysql", "host": "127.0.0.1"},
+        {"type": "mysql", "host": "::1"},
+        {"type": "mysql", "host": "localhost", "table": "abort"},
+        {"type": "postgres", "host": "/run/postgresql", **ACCEPT},
+        {"type": "memcached", "servers": ["127.0.0.1:11211", "localhost"], **ACCEPT},
+        {"type": "redis", "host": "192.0.2.7", **ACCEPT, **PLAIN},
+    ],
+)
+def test_taken(queue):
+    assert queues.typed_queue(queue)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +189,7 @@ def test_known_defects_are_named_unless_accepted(kind, words):
 )
 def test_what_a_queue_can_do(given, survives, holds):
     queue = queues.typed_queue({**given, **ACCEPT})
-    assert (queue.survives, queue.holds) == (survives, holds)
+    assert (queue.survives_restart, queue.accepts_delayed_jobs) == (survives, holds)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +210,7 @@ def test_what_a_queue_can_do(given, survives, holds):
 )
 def test_the_same_jobs(one, other, same):
     """As it runs, and as it shall be."""
-    settings = config.Settings(queue=queues.typed_queue({**one, **ACCEPT}))
+    settings = options.Settings(queue=queues.typed_queue({**one, **ACCEPT}))
     running = config.running_settings(["gearmand"], config.config_text(settings)).queue
     assert running.same_jobs(queues.typed_queue({**other, **ACCEPT})) is same
 
@@ -176,7 +218,7 @@ def test_the_same_jobs(one, other, same):
 @pytest.mark.parametrize("kind", ["mysql", "postgres", "redis"])
 def test_texts_without_secrets(kind):
     queue = queues.typed_queue({"type": kind, "password": "secret", **ACCEPT})
-    text = config.config_text(config.Settings(queue=queue))
+    text = config.config_text(options.Settings(queue=queue))
     assert "secret" in text
     shown = queues.without_secrets(text)
     assert "secret" not in shown
