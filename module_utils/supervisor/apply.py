@@ -67,7 +67,11 @@ class Run:
         progress.end()
         self.note_owned(rpc.loaded(self._supervisord))
         verdicts = self._rollout.verdicts
-        added = {"plan": decided.as_result(), "seconds": round(time.monotonic() - self._began, 1)}
+        added = {
+            "plan": decided.as_result(),
+            "seconds": round(time.monotonic() - self._began, 1),
+            "warnings": self._rollout.warnings,
+        }
         if verdicts:
             added["proved"] = all(verdict.proved for verdict in verdicts.values())
             added["watched"] = {

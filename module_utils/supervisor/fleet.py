@@ -183,10 +183,12 @@ def converge(request, where, check_mode=False):
     if result["changed"]:
         requirements.make_users(where.run, new_users)
         try:
-            result.update(run.apply(decided, missing))
+            done = run.apply(decided, missing)
         except BaseException:
             requirements.remove_users(where.run, new_users)
             raise
+        warnings += done.pop("warnings")
+        result.update(done)
         # Asked again only now: it is what takes longest with a thousand processes.
         loaded = rpc.loaded(supervisord)
     else:
