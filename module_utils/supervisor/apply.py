@@ -12,7 +12,7 @@ import time
 from ..failure import GearvisorError
 from ..host.changes import ChangeSet
 from ..host.host import Host as TargetHost
-from . import config_file, ownership, plan, release, requirements, rollout, rpc, watch
+from . import config_file, ownership, places, plan, release, requirements, rollout, rpc, watch
 from .program_files import sections_in
 from .progress import Progress
 
@@ -51,6 +51,10 @@ class Run:
             changes.want(path, text, _FILE_MODE, os.geteuid(), os.getegid(), config_file.masked)
         for path, text in self._files.adopted.items():
             changes.want(f"{path}.adopted", text, _FILE_MODE, os.geteuid(), os.getegid())
+        if self._request.inventory_hostname:
+            places.make_group(self._where.run, self._where.group)
+            users = places.users_of(self._new.values())
+            places.want(changes, self._where, self._request.fleet, users)
         ownership.write(self._note, {**self._owned, **self._new}, decided.restart)
         made = requirements.make_directories(missing, self._request.trusted_users)
         try:

@@ -11,10 +11,14 @@ definition does not start, the old files and processes come back.
 from __future__ import annotations
 
 import os
+import re
 import types
 from typing import NamedTuple
 
 from ..failure import GearvisorError, InvalidOption
+from ..host.changes import ChangeSet
+from ..host.files import read_text
+from ..host.host import Host as TargetHost
 from . import (
     config_file,
     fingerprint,
@@ -22,6 +26,7 @@ from . import (
     log_places,
     options,
     ownership,
+    places,
     plan,
     program_files,
     release,
@@ -98,6 +103,10 @@ class Host(NamedTuple):
     fleets: str = ownership.DIRECTORY
     runtime: str = RUNTIME
     paused: str = PAUSED
+    failed: str = places.FAILED
+    tmpfiles: str = places.TMPFILES
+    group: str = places.GROUP
+    drop_in: str = "/etc/systemd/system/supervisor.service.d/gearvisor.conf"
 
 
 class Wanted(NamedTuple):
@@ -167,7 +176,12 @@ def converge(request, where, check_mode=False):
         )
         old = {**noted, **sections_in(files.before)}
     state = plan.State(rpc.loaded(supervisord), drifted)
-    unlisted = _unlisted(request, where, wanted.programs, old, state)
+    adopted = sections_in(files.adopted)
+    unlisted = {
+        group: section
+        for group, section in _unlisted(request, where, wanted.programs, old, state).items()
+        if group not in adopted
+    }
     old = {group: section for group, section in old.items() if group not in unlisted}
     restart = _programs_to_restart(request, files, wanted.by_program)
     decided = plan.make_plan(old, new, state, restart, restarting)
@@ -175,7 +189,14 @@ def converge(request, where, check_mode=False):
         if os.path.join(where.directory, f"{name}.conf") in files.changed():
             warnings += cautions(f"{options.PARAMETERS[kind]}.{name}", program)
     warnings += _about_others(drifted, noted, old, new, unlisted)
+    warnings += _contradictions(where, new.values())
     result = _result(files, decided, missing, new_users, warnings, wanted.links)
+    if request.inventory_hostname:
+        changes = ChangeSet(TargetHost(where.run))
+        places.want(changes, where, request.fleet, places.users_of(new.values()))
+        result["changed"] = result["changed"] or changes.changed
+        result["files"] = sorted({*result["files"], *changes.paths()})
+        result["diff"] += changes.diff()
     if check_mode:
         return result
     loaded = state.groups
@@ -262,6 +283,24 @@ def _unlisted(request, where, programs, old, state):
         for group, section in {**sections_in(program_files.own(request, where)), **old}.items()
         if group in state.groups and section.program not in programs
     }
+
+
+def _contradictions(where, its_sections):
+    """Return warnings about jobs that a stop of supervisord would cut, by our own systemd drop-in."""
+    found = re.search(r"^TimeoutStopSec=(\d+)$", read_text(where.drop_in) or "", re.MULTILINE)
+    if not found:
+        return []
+    limit = int(found.group(1))
+    longest = {}
+    for section in its_sections:
+        if plan.seconds(section.options, "stopwaitsecs") > limit:
+            longest[section.parameter] = plan.seconds(section.options, "stopwaitsecs")
+    return [
+        f"{option}.stopwaitsecs: {seconds} is more than the {limit} s after which systemd kills everything "
+        "when supervisord stops, as at a reboot. Raise supervisor_stop_timeout (stop_timeout of "
+        "supervisor_daemon) above it"
+        for option, seconds in longest.items()
+    ]
 
 
 def _about_others(drifted, noted, old, new, unlisted):

@@ -84,6 +84,10 @@ class Daemon:
             fleets=str(self.state / "fleets"),
             runtime=str(self.state / "run"),
             paused=str(self.state / "paused"),
+            failed=str(self.state / "failed"),
+            tmpfiles=str(self.state / "tmpfiles.d"),
+            group="root",
+            drop_in=str(self.state / "gearvisor.conf"),
         )
         self.environment = {"PATH": os.environ["PATH"], "FROM_SUPERVISORD": "seen"}
         self._child = None

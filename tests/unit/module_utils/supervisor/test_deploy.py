@@ -217,7 +217,6 @@ def test_a_job_server_that_is_down_and_a_paused_function_are_named(site):
     one, two = site.release("1", GOOD), site.release("2", GOOD.replace(", 'other': work", ""))
     site.deploy(one)
     paused = pathlib.Path(site.daemon.where.paused)
-    paused.mkdir(parents=True)
     (paused / "other").touch()
     result = site.deploy(two, watch=0)
     assert any(
