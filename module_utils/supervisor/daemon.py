@@ -114,13 +114,13 @@ ExecReload=/usr/bin/supervisorctl update
 
 
 def listener_programs(request):
-    """Return the event listeners that look after FATAL processes, by name."""
+    """Return the event listeners that look after FATAL processes and write states down, by name."""
     if not request.retry_fatal:
         return {}
     return {
         "retry-fatal": {
             "command": f"/usr/bin/python3 {LISTENER} {request.retry_fatal}",
-            "events": ["PROCESS_STATE_FATAL"],
+            "events": ["PROCESS_STATE"],
             # One event a process, should all of a fleet fail at once.
             "buffer_size": 10000,
             "autorestart": True,

@@ -1,20 +1,109 @@
 # Copyright: Gearvisor contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An event listener that starts FATAL processes again, after a while.
+"""An event listener that starts FATAL processes again, and writes down the states of all.
 
 supervisord gives a process up for good after startretries failed starts, even
 when what it needed is back a minute later. This file is run as a script, by
-supervisord, under its own interpreter: retry_fatal.py SECONDS. It says on
+supervisord, under its own interpreter: retry_fatal.py SECONDS [PATH]. It says on
 standard error what it saw and did.
+
+PATH (default: STATES) shows what each process does to those who may not use supervisord's socket,
+which gives full control: `gearvisor top` and `gearvisor exporter`. It is JSON, replaced as a
+whole; once the process PID, which started at PID_STARTED, is gone, it is stale.
 
 Source of the conversation: Supervisor's documentation, "Events".
 """
 
+import json
+import os
+import re
 import select
 import sys
 import time
 import xmlrpc.client
+
+STATES = "/run/gearvisor/processes.json"
+REFRESH = 60  # seconds between two full looks: events do not tell of processes that are removed
+WINDOW = 600  # seconds for which a failure is remembered
+WRITE = 1  # seconds between two writes, at least
+
+
+class States:
+    """What each process of supervisord does, from events and from full looks, in a file."""
+
+    def __init__(self, path):
+        self._path = path
+        self._processes = {}
+        self._changed = True
+        self._written = self._refreshed = float("-inf")
+
+    def due(self, now):
+        """Return the seconds until there is something to do."""
+        write = self._written + WRITE if self._changed else float("inf")
+        return max(0, min(self._refreshed + REFRESH, write) - now)
+
+    def event(self, kind, payload):
+        """Take note of a PROCESS_STATE event."""
+        values = dict(word.split(":", 1) for word in payload.split())
+        group, name = values["groupname"], values["processname"]
+        process = self._processes.setdefault((group, name), new_process(group, name))
+        process["state"] = kind.rpartition("_")[2]
+        process["since"] = time.time()
+        unexpected = process["state"] == "EXITED" and values.get("expected") == "0"
+        if unexpected or process["state"] == "BACKOFF":
+            process["failures"].append(process["since"])
+        self._changed = True
+
+    def act(self, supervisor, now):
+        """Look at all processes and write the file, as far as it is time to."""
+        if now - self._refreshed >= REFRESH:
+            self._refreshed = now
+            self._look(supervisor.getAllProcessInfo())
+        if self._changed and now - self._written >= WRITE:
+            self._written = now
+            self._changed = False
+            self._write()
+
+    def _look(self, infos):
+        known, self._processes = self._processes, {}
+        for info in infos:
+            key = info["group"], info["name"]
+            process = known.get(key) or new_process(*key)
+            if process["state"] != info["statename"]:
+                process["state"] = info["statename"]
+                process["since"] = info["start"] if info["pid"] else info["stop"]
+            self._processes[key] = process
+        self._changed = True
+
+    def _write(self):
+        long_ago = time.time() - WINDOW
+        for process in self._processes.values():
+            process["failures"] = [at for at in process["failures"] if at > long_ago][-100:]
+        pid = os.getpid()
+        with open(f"/proc/{pid}/stat") as file:
+            pid_started = int(file.read().rpartition(")")[2].split()[19])
+        document = {
+            "version": 1,
+            "pid": pid,
+            "pid_started": pid_started,
+            "updated": time.time(),
+            "processes": list(self._processes.values()),
+        }
+        try:
+            os.makedirs(os.path.dirname(self._path), 0o755, exist_ok=True)
+            with open(self._path + ".tmp", "w") as file:
+                json.dump(document, file)
+                os.fchmod(file.fileno(), 0o644)
+            os.replace(self._path + ".tmp", self._path)
+        except OSError as error:
+            say(f"{self._path} is not written: {error.strerror}")
+
+
+def new_process(group, name):
+    """Return a process of which nothing is known yet. Its program: mail of the group mail_03."""
+    program = re.sub(r"_[0-9]+\Z", "", group)
+    return {"program": program, "name": name, "state": "UNKNOWN", "since": 0, "failures": []}
 
 
 def fatal_process(payload):
@@ -28,12 +117,12 @@ def fatal_process(payload):
 
 
 def read_event(stdin):
-    """Return the payload of the next event, or None when supervisord has gone."""
+    """Return name and payload of the next event, or None when supervisord has gone."""
     header = stdin.readline()
     if not header:
         return None
     values = dict(word.split(":", 1) for word in header.split())
-    return stdin.read(int(values["len"]))
+    return values["eventname"], stdin.read(int(values["len"]))
 
 
 def start(supervisor, name):
@@ -50,37 +139,45 @@ def say(text):
     print(time.strftime("%Y-%m-%dT%H:%M:%S%z"), text, file=sys.stderr, flush=True)
 
 
-def serve(supervisor, delay, stdin, stdout):
+def serve(supervisor, delay, stdin, stdout, states):
     """Listen until supervisord goes; wait without blocking it, as it holds back further events."""
     due = {}
     stdout.write("READY\n")
     stdout.flush()
     while True:
-        wait = max(0, min(due.values()) - time.monotonic()) if due else None
+        now = time.monotonic()
+        wait = min([states.due(now), *(max(0, at - now) for at in due.values())])
         if select.select([stdin], [], [], wait)[0]:
-            payload = read_event(stdin)
-            if payload is None:
+            event = read_event(stdin)
+            if event is None:
                 return
-            name = fatal_process(payload)
-            due.setdefault(name, time.monotonic() + delay)
-            say(f"{name} is FATAL; it is started again in {delay:g} s")
+            kind, payload = event
+            states.event(kind, payload)
+            if kind == "PROCESS_STATE_FATAL":
+                name = fatal_process(payload)
+                due.setdefault(name, time.monotonic() + delay)
+                say(f"{name} is FATAL; it is started again in {delay:g} s")
             stdout.write("RESULT 2\nOKREADY\n")
             stdout.flush()
         for name in [name for name, at in due.items() if at <= time.monotonic()]:
             del due[name]
             start(supervisor, name)
+        try:
+            states.act(supervisor, time.monotonic())
+        except (OSError, xmlrpc.client.Error) as error:
+            say(f"supervisord did not answer: {error}")
 
 
 def main():
-    import os
-
     from supervisor import childutils
 
+    path = sys.argv[2] if len(sys.argv) > 2 else STATES
     serve(
         childutils.getRPCInterface(os.environ).supervisor,
         float(sys.argv[1]),
         sys.stdin,
         sys.stdout,
+        States(path),
     )
 
 

@@ -175,7 +175,7 @@ def _memory(view: View, _: list[Function]) -> Iterator[Finding]:
     programs = defaultdict(list)
     for worker in view.workers:
         if worker.alive and worker.facts["rss"]:
-            programs[worker.facts["program"] or worker.name].append(worker)
+            programs[worker.program].append(worker)
     for workers in programs.values():
         usual = median(worker.facts["rss"] for worker in workers)
         for worker in workers:

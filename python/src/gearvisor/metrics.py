@@ -186,7 +186,7 @@ def _supervisor(out: _Text, view: View) -> None:
 
 def _workers(out: _Text, view: View) -> None:
     alive = [
-        ({"user": each.user, "program": each.facts["program"] or "", "process": each.name}, each)
+        ({"user": each.user, "program": each.program, "process": each.name}, each)
         for each in view.workers
         if each.alive
     ]

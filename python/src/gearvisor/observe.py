@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -66,6 +67,11 @@ class Worker(NamedTuple):
     name: str
     alive: bool
     facts: Mapping[str, Any]
+
+    @property
+    def program(self) -> str:
+        """The program: "mail" of Supervisor's group "mail_03"."""
+        return re.sub(r"_[0-9]+\Z", "", self.facts["program"] or self.name)
 
 
 class Failure(NamedTuple):
@@ -209,6 +215,9 @@ def processes(path: str = PROCESSES) -> list[Process] | None:
     """Return supervisord's processes as our event listener saw them, or None without it."""
     try:
         document = json.loads(regular_file.read(path, MAX_PROCESSES))
+        started = status_file.pid_started(int(document["pid"]))
+        if not started or started != int(document["pid_started"]):
+            return None  # the listener is gone, and most likely supervisord with it
         return [
             Process(
                 str(each["program"]),

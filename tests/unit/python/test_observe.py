@@ -10,7 +10,7 @@ import os
 import time
 
 import pytest
-from gearvisor import failed_store, observe
+from gearvisor import failed_store, observe, status_file
 from gearvisor.cli import main
 from gearvisor.client import Client
 
@@ -49,6 +49,7 @@ def test_the_age_of_the_oldest_job(job_server, monkeypatch):
     assert observe.ask_one(job_server.address, 5).oldest is None, "too many to ask for"
 
 
+LISTENER = {"pid": os.getpid(), "pid_started": status_file.pid_started(os.getpid())}
 PROCESS = {"program": "mail", "name": "mail_01", "state": "RUNNING", "since": 1, "failures": [2, 3]}
 
 
@@ -60,9 +61,10 @@ PROCESS = {"program": "mail", "name": "mail_01", "state": "RUNNING", "since": 1,
         ("[]", None),
         ('{"processes": [{}]}', None),
         ("[" * 100_000, None),
-        (json.dumps({"processes": []}), []),
+        ('{"pid": 1, "pid_started": 2, "processes": []}', None),
+        (json.dumps({**LISTENER, "processes": []}), []),
         (
-            json.dumps({"processes": [PROCESS]}),
+            json.dumps({**LISTENER, "processes": [PROCESS]}),
             [observe.Process("mail", "mail_01", "RUNNING", 1.0, (2.0, 3.0))],
         ),
     ],

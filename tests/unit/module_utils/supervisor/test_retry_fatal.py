@@ -3,6 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """supervisord gives a process up; the listener does not."""
 
+import json
+import os
+import stat
+
 import pytest
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor import retry_fatal
 
@@ -20,8 +24,8 @@ def listening(daemon):
         fleet="listener",
         event_listeners={
             "retry-fatal": {
-                "command": f"{interpreter(daemon)} {script} 1",
-                "events": ["PROCESS_STATE_FATAL"],
+                "command": f"{interpreter(daemon)} {script} 1 {daemon.directory}/states.json",
+                "events": ["PROCESS_STATE"],
                 "stderr_logfile": str(daemon.directory / "retry.log"),
             }
         },
@@ -55,3 +59,25 @@ def test_a_process_that_was_removed_meanwhile_does_no_harm(listening):
     log = listening.directory / "retry.log"
     listening.wait_for(lambda: "gone_00:gone_00 is not started again" in log.read_text())
     assert listening.states()["retry-fatal:retry-fatal"] == "RUNNING"
+
+
+def test_the_states_of_all_processes_are_written_down(listening):
+    path = listening.directory / "states.json"
+
+    def states():
+        try:
+            document = json.loads(path.read_text())
+        except FileNotFoundError:
+            return {}
+        return {each["name"]: each for each in document["processes"]}
+
+    listening.converge(
+        {"good": {"command": "sleep 60"}, "bad": {**BROKEN, "command": "/bin/false"}}, wait=False
+    )
+    listening.wait_for(lambda: states().get("good_00", {}).get("state") == "RUNNING")
+    listening.wait_for(lambda: len(states().get("bad_00", {}).get("failures", [])) > 1)
+    assert states()["good_00"]["program"] == "good" and states()["good_00"]["failures"] == []
+    assert "retry-fatal" in states(), "also those that were there before"
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o644
+    listening.converge({"good": {"command": "sleep 60"}}, purge=True)
+    assert states()["good_00"]["state"] == "RUNNING"
