@@ -40,7 +40,7 @@ from .apply import Run
 from .log_places import Surroundings
 from .program_files import sections_in
 from .readiness import PAUSED
-from .rpc import SupervisordUnavailable
+from .rpc import PasswordWanted, SupervisordUnavailable
 from .warnings import cautions
 
 CONFIG = "/etc/supervisor/supervisord.conf"
@@ -337,6 +337,8 @@ def connect(where, check_mode):
     supervisord = rpc.of_config(where.config)
     try:
         supervisord.wait_ready(0 if check_mode else _READY_SECONDS)
+    except PasswordWanted:
+        raise
     except SupervisordUnavailable:
         if not check_mode:
             raise

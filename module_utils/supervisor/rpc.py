@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 from ..failure import GearvisorError
 from ..host.files import read_text
+from .log_tail import REPLACEMENT, tail
 
 STOPPED, STARTING, RUNNING, BACKOFF, STOPPING, EXITED, FATAL, UNKNOWN = (
     "STOPPED",
@@ -48,8 +49,16 @@ _DAEMON_RUNNING = 1
 _LOG_BYTES = 65536  # of supervisord's own log, from its end
 
 
+# What XML 1.0 has no place for, besides surrogates.
+_NOT_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+
+
 class SupervisordUnavailable(GearvisorError):
     """supervisord does not answer on its socket."""
+
+
+class PasswordWanted(SupervisordUnavailable):
+    """supervisord answers, and takes no call without its right password."""
 
 
 class StillRunning(GearvisorError):
@@ -103,6 +112,14 @@ class _UnixTransport(xmlrpc.client.Transport):
             self._connection = host, _UnixConnection(self._path, self._timeout)
         return self._connection[1]
 
+    def parse_response(self, response):
+        """Read the answer. supervisord puts texts into it that XML does not allow, as they are."""
+        parser, unmarshaller = self.getparser()
+        text = response.read().decode("utf-8", "replace")
+        parser.feed(_NOT_XML.sub(REPLACEMENT, text).encode())
+        parser.close()
+        return unmarshaller.close()
+
 
 def socket_settings(text, here):
     """Return (path, username, password) of [unix_http_server] in supervisord.conf's text."""
@@ -131,6 +148,7 @@ class Supervisord:
 
     def __init__(self, path, username=None, password=None, timeout=30):
         self.path = path
+        self._has_password = bool(username)
         headers = []
         if username:
             token = base64.b64encode(f"{username}:{password}".encode()).decode()
@@ -153,6 +171,8 @@ class Supervisord:
                     return
                 reason = f"it is in state {state['statename']}"
             except xmlrpc.client.ProtocolError as error:
+                if error.errcode == http.client.UNAUTHORIZED:
+                    raise self._wrong_password() from None
                 reason = f"it answers {error.errcode} {error.errmsg}"
             except xmlrpc.client.Fault as error:
                 reason = error.faultString
@@ -165,6 +185,14 @@ class Supervisord:
                     "not start in /var/log/supervisor/supervisord.log and 'journalctl -u supervisor'"
                 )
             time.sleep(0.2)
+
+    def _wrong_password(self):
+        what = "another password than the one" if self._has_password else "a password, which is not"
+        return PasswordWanted(
+            f"The socket wants a password (401 Unauthorized): supervisord's {self.path} wants {what} in "
+            "[unix_http_server] of its main file, supervisord.conf. Write 'username' and 'password' there, not into conf.d and not as a "
+            "{SHA} hash, and restart supervisord if they have changed"
+        )
 
     def version(self):
         return self._rpc.getSupervisorVersion()
@@ -217,14 +245,12 @@ class Supervisord:
 
     def last_output(self, full_name, size=2000):
         """Return the end of the process's error log, or of its output when that is where errors go."""
-        for read in (self._rpc.tailProcessStderrLog, self._rpc.tailProcessStdoutLog):
-            try:
-                text = read(full_name, 0, size)[0].strip()
-            except (xmlrpc.client.Fault, xmlrpc.client.ProtocolError):
-                continue
-            if text:
-                return text
-        return ""
+        try:
+            info = self._rpc.getProcessInfo(full_name)
+        except (xmlrpc.client.Fault, xmlrpc.client.ProtocolError):
+            return ""
+        texts = (tail(info[f"{channel}_logfile"], size) for channel in ("stderr", "stdout"))
+        return next(filter(None, texts), "")
 
     def last_exit(self, process):
         """Return how a process of this name last ended by itself, by supervisord's own log; "" if unknown.

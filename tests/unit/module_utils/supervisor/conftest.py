@@ -103,6 +103,12 @@ class Daemon:
         if ready:
             self.rpc.wait_ready(15)
 
+    def wait_for_socket(self):
+        deadline = time.monotonic() + 15
+        while not (self.directory / "s.sock").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
     def stop(self):
         """Stop supervisord and the process groups of all that it runs, at once."""
         if self._child is None:
