@@ -23,7 +23,7 @@ from ..failure import GearvisorError, InvalidOption
 from ..host import packages, release, systemd
 from ..host.files import diffs, read_text, restore_text
 from . import config_file, fleet, retry_fatal
-from .rpc import SupervisordUnavailable, of_config
+from .rpc import PasswordWanted, SupervisordUnavailable, of_config
 
 PACKAGE = "supervisor"
 SETTINGS = "/etc/supervisor/conf.d/00-supervisord.conf"
@@ -237,6 +237,8 @@ def _state(host):
         return active, shown.get("UnitFileState") == "enabled"
     try:
         of_config(host.config).wait_ready(0)
+    except PasswordWanted:
+        return True, True
     except SupervisordUnavailable:
         # Whether it starts at boot is up to whatever starts this host: there is no init to ask.
         return False, True
