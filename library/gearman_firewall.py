@@ -13,12 +13,14 @@ version_added: 0.1.0
 author: Gearvisor contributors
 description:
   - Keeps an nftables table of its own, C(inet gearvisor), that refuses connections to O(ports) from
-    anybody but the hosts and networks that are listed. No other port is ever looked at, SSH's is
-    refused as one, and nobody else's table is touched.
+    all but the hosts and networks that are listed. No other port is ever looked at, those of SSH servers
+    are refused, and no other table is touched.
   - Every name is looked up and the whole is checked by nft before anything is changed. The table is
-    replaced in one step, connections of hosts that are no longer listed end, and a systemd unit or an
-    init script loads it at boot.
-  - A table that was changed by hand, or flushed, is put back.
+    replaced in one step, and connections of hosts that are no longer listed end.
+  - Under systemd, gearmand and its tunnel require the unit that loads the table. When it cannot be loaded they
+    do not start; when Debian's nftables unit flushes it, it is loaded again at once. Without systemd an init
+    script loads it, and if it cannot, a table that lets only the loopback in.
+  - A table that was changed by hand, or flushed, is put back by the next run.
 requirements:
   - Debian 12 or 13 on the target; in a container the capability C(NET_ADMIN).
 options:
@@ -43,6 +45,33 @@ options:
     type: list
     elements: str
     default: []
+  local_users:
+    description:
+      - The only users of this host, besides root, that may connect to O(ports) over the loopback, by name or
+        number. Empty means all. With a tunnel, C(stunnel4) has to be among them.
+    type: list
+    elements: str
+    default: []
+  ssh_ports:
+    description:
+      - Ports of SSH, which O(ports) must not hold, besides those that are found - 22, what C(sshd -T) says, what
+        SSH servers and C(ssh.socket) listen on, and the port of the connection of this run.
+    type: list
+    elements: int
+    default: []
+  extra_lines:
+    description: More rules, one a line, that come before the refusal of connections to O(ports).
+    type: list
+    elements: str
+    default: []
+  lock_timeout:
+    description: How many seconds to wait while another run of a module changes this host.
+    type: int
+    default: 300
+  untested_release:
+    description: Also run on a Debian release that Gearvisor is not tested on.
+    type: bool
+    default: false
 attributes:
   check_mode: {support: full, description: Tells what would be done.}
   diff_mode: {support: full, description: Shows the table and the unit.}
@@ -73,9 +102,7 @@ files:
   elements: str
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ..module_utils.failure import GearvisorError
+from ..module_utils import module
 from ..module_utils.firewall import firewall
 
 ARGUMENTS = {
@@ -83,17 +110,19 @@ ARGUMENTS = {
     "ports": {"type": "list", "elements": "int", "default": []},
     "hosts": {"type": "dict", "default": {}},
     "networks": {"type": "list", "elements": "str", "default": []},
+    "local_users": {"type": "list", "elements": "str", "default": []},
+    "ssh_ports": {"type": "list", "elements": "int", "default": []},
+    "extra_lines": {"type": "list", "elements": "str", "default": []},
+    **module.HOST_ARGUMENTS,
 }
 
 
+def converge(params, host):
+    return firewall.converge(firewall.request_of(params), host)
+
+
 def main():
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    request = firewall.Request(**module.params)
-    try:
-        result = firewall.converge(request, module.run_command, module.check_mode)
-    except GearvisorError as error:
-        module.fail_json(msg=str(error), **error.details)
-    module.exit_json(**result)
+    module.run(ARGUMENTS, converge)
 
 
 if __name__ == "__main__":

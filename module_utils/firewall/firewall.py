@@ -7,77 +7,83 @@ from __future__ import annotations
 
 import os
 import socket
-import tempfile
 import types
 from typing import NamedTuple
 
-from ..failure import GearvisorError
-from ..host import packages, release, systemd
-from ..host.files import diffs, read_text, remove_empty, restore_text
-from . import ruleset
+from ..failure import GearvisorError, InvalidOption
+from ..host import packages, systemd
+from ..host.changes import ChangeSet
+from ..host.directories import make, remove_empty
+from ..host.files import read_text, write_text
+from ..module import Outcome, prepared
+from . import ruleset, ssh
 
 PACKAGE = "nftables"
 NAME = "gearman-firewall"
 UNIT = f"{NAME}.service"
 UNIT_FILE = f"/etc/systemd/system/{UNIT}"
+DROP_IN = "/etc/systemd/system/nftables.service.d/gearvisor.conf"
 INIT_SCRIPT = f"/etc/init.d/{NAME}"
 # What nft listed right after it had loaded the file: an edit by hand shows.
 LISTING = "/var/lib/gearvisor/firewall.listing"
 # In numbers: which names nft knows depends on the packages of the host.
 _LIST = [ruleset.NFT, "--stateless", "--numeric", "list", "table", ruleset.FAMILY, ruleset.TABLE]
+_MOST_PORTS = 1000
 
 
 class Request(NamedTuple):
-    """*hosts*: {host: [address or name]}; *networks*: more that may come in."""
+    """*hosts*: {host: [address or name]}; *networks*: more that may connect.
+
+    *local_users*: the only users of this host, besides root, that may; empty for all. *ssh_ports*: ports of SSH
+    besides those that are found. *extra_lines*: rules before the refusal.
+    """
 
     ports: tuple = ()
     hosts: dict = types.MappingProxyType({})
     networks: tuple = ()
+    local_users: tuple = ()
+    ssh_ports: tuple = ()
+    extra_lines: tuple = ()
     state: str = "present"
 
 
-class Files(NamedTuple):
-    """{path: text} before and after; None is a file that is not there or shall go."""
-
-    before: dict
-    after: dict
-
-    def changed(self):
-        return {path: new for path, new in self.after.items() if new != self.before[path]}
+def request_of(params):
+    """Return the Request of the module's parameters."""
+    return Request(**{name: params[name] for name in Request._fields})
 
 
-def converge(request, run, check_mode=False, environment=os.environ):
-    """Make the host's allow-list what *request* says; return the module's result.
+def converge(request, host):
+    """Make the host's allow-list what *request* says; return the Outcome.
 
-    *run* is like AnsibleModule.run_command. Raises GearvisorError with nothing changed.
+    Raises GearvisorError with nothing changed.
     """
-    if os.geteuid() != 0:
-        raise GearvisorError(
-            "This changes the host's firewall and must run as root. Set become: true"
-        )
-    release.check_supported()
-    host = _Host(run)
+    table = _Table(host)
     if request.state == "absent":
-        return _absent(host, check_mode)
-    ruleset.check_ports(request.ports, environment.get("SSH_CONNECTION", ""))
-    networks = [
-        *ruleset.addresses_of(request.hosts, resolve),
-        *ruleset.typed_networks(request.networks),
-    ]
-    wanted = packages.missing(packages.installed_versions(run, [PACKAGE]), {PACKAGE: None})
-    files = _files({ruleset.FILE: ruleset.table_text(request.ports, networks), **host.boot_files()})
+        return _absent(host, table)
+    text = _text(request, host)
+    wanted = packages.missing(packages.installed_versions(host.run, [PACKAGE]), {PACKAGE: None})
+    changes = ChangeSet(host)
+    changes.want_directory(os.path.dirname(ruleset.FILE))
+    changes.want(ruleset.FILE, text)
+    for path, (content, mode) in table.boot_files(request.ports).items():
+        changes.want(path, content, mode)
     actions = [f"install {specification}" for specification in wanted]
     if not wanted:
-        host.check(files.after[ruleset.FILE])
-    if not host.starts_at_boot():
-        actions.append(f"load the allow-list at boot ({host.boot_file})")
-    if wanted or ruleset.FILE in files.changed():
+        _check(table, request, text)
+    if not table.starts_at_boot():
+        actions.append(f"load the allow-list at boot ({table.boot_file})")
+    if wanted or ruleset.FILE in changes:
         actions.append("load the allow-list")
-    elif not host.is_loaded():
-        actions.append("load the allow-list again: it was changed or flushed by somebody else")
-    if (actions or files.changed()) and not check_mode:
-        _apply(host, wanted, files)
-    return _result(files, actions)
+    elif not table.is_loaded():
+        actions.append("load the allow-list again: it was changed or flushed by others")
+    if (actions or changes.changed) and not host.check_mode:
+        if wanted:
+            packages.install(host.run, wanted, "state: 'present'")
+            _check(table, request, text)
+        with changes.applied():
+            table.load()
+            table.start_at_boot()
+    return _outcome(changes, actions)
 
 
 def resolve(name):
@@ -89,112 +95,130 @@ def resolve(name):
     return sorted({address[0].partition("%")[0] for *_others, address in found})
 
 
-def _files(after):
-    return Files({path: read_text(path) for path in after}, after)
+def _text(request, host):
+    """Return the table as text; raises InvalidOption."""
+    if len(request.ports) > _MOST_PORTS:
+        raise InvalidOption(
+            "ports", len(request.ports), "are too many", f"Name up to {_MOST_PORTS}"
+        )
+    ruleset.check_ports(request.ports, {*request.ssh_ports, *ssh.ports_in_use(host)})
+    ruleset.check_extra_lines(request.extra_lines)
+    networks = [
+        *ruleset.addresses_of(request.hosts, resolve),
+        *ruleset.typed_networks(request.networks),
+    ]
+    users = ruleset.user_ids(["0", *request.local_users]) if request.local_users else []
+    return ruleset.table_text(request.ports, networks, users, request.extra_lines)
 
 
-def _apply(host, wanted, files):
-    if wanted:
-        packages.install(host.run, wanted, "state: 'present'")
-        host.check(files.after[ruleset.FILE])
-    _write(files.changed())
-    try:
-        host.load()
-    except GearvisorError:
-        _write({path: files.before[path] for path in files.changed()})
-        raise
-    host.start_at_boot()
+def _check(table, request, text):
+    """Let nft read the text without loading it. Raises GearvisorError."""
+    problem = table.problem(text)
+    if problem is None:
+        return
+    if request.extra_lines:
+        raise InvalidOption(
+            "extra_lines",
+            list(request.extra_lines),
+            f"may be what nft refuses: {problem}",
+            "Correct them",
+        )
+    raise GearvisorError(f"nft refuses the allow-list: {problem}. The one that was loaded still is")
 
 
-def _write(texts):
-    for path, text in texts.items():
-        os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
-        restore_text(path, text, 0o755 if path == INIT_SCRIPT else 0o644)
+def _absent(host, table):
+    changes = ChangeSet(host)
+    for path in (ruleset.FILE, UNIT_FILE, DROP_IN, INIT_SCRIPT, LISTING):
+        changes.want(path, None)
+    present = changes.changed or table.listing() is not None
+    actions = ["remove the allow-list"] if present else []
+    if actions and not host.check_mode:
+        table.remove()
+        with changes.applied():
+            table.files_are_gone()
+        remove_empty(host.path(os.path.dirname(ruleset.FILE)), host.path(os.path.dirname(DROP_IN)))
+    return _outcome(changes, actions)
 
 
-def _absent(host, check_mode):
-    paths = [ruleset.FILE, UNIT_FILE, INIT_SCRIPT, LISTING]
-    before = {path: text for path, text in ((p, read_text(p)) for p in paths) if text is not None}
-    files = Files(before, dict.fromkeys(before))
-    actions = ["remove the allow-list"] if before or host.listing() is not None else []
-    if actions and not check_mode:
-        host.forget()
-        _write(files.after)
-        remove_empty(os.path.dirname(ruleset.FILE))
-        host.files_are_gone()
-    return _result(files, actions)
-
-
-def _result(files, actions):
+def _outcome(changes, actions):
     # The listing is a note of ours, not a file that anybody reads.
-    changed = {path: text for path, text in files.changed().items() if path != LISTING}
-    shown = diffs(files.before, changed)
-    return {
-        "changed": bool(actions or changed),
-        "actions": actions,
-        "files": sorted(changed),
-        "diff": shown + ([{"prepared": "\n".join(actions) + "\n"}] if actions else []),
-    }
+    paths = [path for path in changes.paths() if path != LISTING]
+    diff = [entry for entry in changes.diff() if entry["after_header"] != LISTING]
+    return Outcome(bool(actions or paths), actions, paths, diff + prepared(actions))
 
 
-class _Host:
-    """nft, and what loads the table at boot."""
+class _Table:
+    """Our table in the kernel, and what loads it at boot."""
 
-    def __init__(self, run):
-        self.run = run
-        self._unit = systemd.Unit(UNIT, run) if systemd.runs() else None
+    def __init__(self, host):
+        self._host = host
+        self._unit = systemd.Unit(UNIT, host.run) if host.systemd else None
 
     @property
     def boot_file(self):
         return UNIT_FILE if self._unit else INIT_SCRIPT
 
-    def boot_files(self):
-        text = ruleset.unit_text() if self._unit else ruleset.init_script()
-        return {self.boot_file: text}
+    def boot_files(self, ports):
+        """Return {path: (text, mode)}."""
+        if self._unit is None:
+            return {INIT_SCRIPT: (ruleset.init_script(ports), 0o755)}
+        return {UNIT_FILE: (ruleset.unit_text(), 0o644), DROP_IN: (ruleset.drop_in_text(), 0o644)}
 
-    def check(self, text):
-        """Let nft read the text without loading it. Raises GearvisorError."""
-        with tempfile.NamedTemporaryFile("w", prefix="gearvisor-", suffix=".nft") as candidate:
-            candidate.write(text)
-            candidate.flush()
-            self._nft("--check", "--file", candidate.name)
+    def problem(self, text):
+        """Return what nft has to say against the text, or None; nothing is loaded."""
+        rc, out, err = self._host.run([ruleset.NFT, "--check", "--file", "-"], data=text)
+        return None if rc == 0 else _reason(out, err)
 
     def load(self):
-        """Load the file, in one step, and take note of what came of it."""
-        self._nft("--file", ruleset.FILE)
-        os.makedirs(os.path.dirname(LISTING), 0o755, exist_ok=True)
-        restore_text(LISTING, self.listing(), 0o600)
+        """Load the file, in one step, and note what came of it."""
+        self._nft("--file", self._host.path(ruleset.FILE))
+        path = self._host.path(LISTING)
+        make(os.path.dirname(path), 0o755, os.geteuid(), os.getegid(), frozenset({0, os.geteuid()}))
+        write_text(path, self.listing(), 0o600, -1, -1)
 
     def listing(self):
         """Return the table as nft lists it, or None when there is none."""
         if not os.path.exists(ruleset.NFT):
             return None
-        rc, out, _err = self.run(_LIST)
+        rc, out, _err = self._host.run(_LIST)
         return out if rc == 0 else None
 
     def is_loaded(self):
-        """Tell whether the table is as it was right after our last load."""
+        """Return whether the table is as it was right after our last load."""
         listing = self.listing()
-        return listing is not None and listing == read_text(LISTING)
+        return listing is not None and listing == read_text(self._host.path(LISTING))
 
     def starts_at_boot(self):
-        if self._unit:
-            return self._unit.enabled()
-        return bool([name for name in os.listdir("/etc/rc2.d") if name.endswith(NAME)])
+        """Return whether it is loaded at boot, and before what it guards."""
+        if self._unit is None:
+            names = os.listdir(self._host.path("/etc/rc2.d"))
+            return any(name.startswith("S") and name.endswith(NAME) for name in names)
+        return self._is_required() and self._unit.show("ActiveState") == {"ActiveState": "active"}
+
+    def _is_required(self):
+        links = (f"/etc/systemd/system/{unit}.requires/{UNIT}" for unit in ruleset.GUARDED_UNITS)
+        return self._unit.enabled() and all(
+            os.path.lexists(self._host.path(path)) for path in links
+        )
 
     def start_at_boot(self):
-        if self._unit:
-            self._unit.reread()
-            self._unit.enable()
-            # So that systemd takes it for started: what it loads is loaded.
-            self._unit.start()
-        else:
+        if self._unit is None:
             self._update_rc("defaults")
+            return
+        self._unit.reread()
+        if not self._is_required():
+            # Not only enable: an earlier version had other links.
+            self._unit.do("reenable", "--quiet")
+        # So that systemd takes it for started: what it loads is loaded.
+        self._unit.start()
 
-    def forget(self):
+    def remove(self):
         """Take the table away, now and at boot."""
-        if self._unit:
-            self._unit.remove()
+        if self._unit and self._unit.loaded():
+            # First what is guarded must no longer require it, or it would be stopped, too.
+            self._unit.do("disable", "--quiet")
+            self._unit.reread()
+            self._unit.do("stop")
         if self.listing() is not None:
             self._nft("delete", "table", ruleset.FAMILY, ruleset.TABLE)
 
@@ -205,16 +229,20 @@ class _Host:
             self._update_rc("remove")
 
     def _nft(self, *arguments):
-        rc, out, err = self.run([ruleset.NFT, *arguments])
+        rc, out, err = self._host.run([ruleset.NFT, *arguments])
         if rc != 0:
-            reason = (err or out).strip()
-            if "Operation not permitted" in reason:
-                reason += ". In a container, nft needs the capability NET_ADMIN"
             raise GearvisorError(
-                f"nft refuses the allow-list: {reason}. The one that was loaded, if any, still is"
+                f"nft refuses the allow-list: {_reason(out, err)}. The one that was loaded, if any, still is"
             )
 
     def _update_rc(self, verb):
-        rc, out, err = self.run(["update-rc.d", NAME, verb])
+        rc, out, err = self._host.run(["update-rc.d", NAME, verb])
         if rc != 0:
             raise GearvisorError(f"'update-rc.d {NAME} {verb}' failed: {(err or out).strip()}")
+
+
+def _reason(out, err):
+    reason = (err or out).strip()
+    if "Operation not permitted" in reason:
+        reason += ". In a container, nft needs the capability NET_ADMIN"
+    return reason

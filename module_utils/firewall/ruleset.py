@@ -3,40 +3,71 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The nftables table that guards the job server's ports, as text. All pure.
 
-It is a table of our own, so nobody else's rules are read, changed or flushed. Its chain looks at
-our ports only, and accepting there leaves the last word to other tables; refusing is final.
+It is a table of our own, so no other rules are read, changed or flushed. Its chains look at our ports
+only, and accepting there leaves the last word to other tables; refusing is final.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import pwd
+import re
 
 from ..failure import InvalidOption
 
 FAMILY, TABLE = "inet", "gearvisor"
 FILE = "/etc/gearvisor/firewall.nft"
 NFT = "/usr/sbin/nft"
-SSH = 22
 
 MARK = "# Written by Ansible (Gearvisor, gearman_firewall). Changes made here are lost."
 
 
-def check_ports(ports, ssh_connection):
-    """Refuse ports that would lock somebody out; *ssh_connection* is sshd's SSH_CONNECTION or ""."""
+def check_ports(ports, ssh_ports):
+    """Refuse ports that would lock somebody out; *ssh_ports* are those of this host's SSH servers."""
     if not ports:
         raise InvalidOption("ports", ports, "is empty", "Name the ports to guard, or use absent")
-    words = ssh_connection.split()
-    taken = {SSH, int(words[3])} if len(words) == 4 and words[3].isdigit() else {SSH}
     for port in ports:
         if not 1 <= port <= 65535:
-            raise InvalidOption("ports", port, "is no port", "Use 1 to 65535")
-        if port in taken:
+            raise InvalidOption("ports", port, "is not a port", "Use 1 to 65535")
+        if port in ssh_ports:
             raise InvalidOption(
                 "ports",
                 port,
                 "is SSH's, and guarding it could lock you out",
                 "Name the ports of gearmand and its tunnel only",
             )
+
+
+def user_ids(users):
+    """Return the ids of the users, by name or number, sorted; raises InvalidOption."""
+    found = set()
+    for user in users:
+        try:
+            found.add(
+                int(user) if re.fullmatch(r"[0-9]{1,10}", user) else pwd.getpwnam(user).pw_uid
+            )
+        except (KeyError, ValueError, UnicodeError):
+            raise InvalidOption(
+                "local_users", user, "is not a user of this host", "Create it first, or correct it"
+            ) from None
+    return sorted(found)
+
+
+def check_extra_lines(lines):
+    """Refuse lines that are more than one rule each; nft itself checks what they say."""
+    for line in lines:
+        # Braces would leave the chain, and a semicolon starts another statement.
+        if not re.match(r"[\x20-\x3a\x3c-\x7e]+\Z", line) or line.count("{") != line.count("}"):
+            raise InvalidOption(
+                "extra_lines", line, "is not a single rule", "Write one rule of nft(8) a line"
+            )
+        depth = 0
+        for character in line:
+            depth += {"{": 1, "}": -1}.get(character, 0)
+            if depth < 0:
+                raise InvalidOption(
+                    "extra_lines", line, "closes a brace that it has not opened", "Correct it"
+                )
 
 
 def typed_networks(networks):
@@ -49,8 +80,8 @@ def typed_networks(networks):
             raise InvalidOption(
                 "networks",
                 network,
-                f"is no network ({error})",
-                "Use 192.0.2.0/24 or fd00::/64, say",
+                f"is not a network ({error})",
+                "Use for example 192.0.2.0/24 or fd00::/64",
             ) from None
     return result
 
@@ -63,8 +94,10 @@ def addresses_of(hosts, resolve):
     result = []
     for host, given in sorted(hosts.items()):
         if not isinstance(given, list) or not given:
-            raise _no_address(host, given, "is no list of addresses")
+            raise _no_address(host, given, "is not a list of addresses")
         for address in given:
+            if not isinstance(address, str) or re.search(r"[^\x21-\x7e]", address) or not address:
+                raise _no_address(host, address, "is not an address, which is a text in quotes")
             try:
                 result.append(ipaddress.ip_network(address))
                 continue
@@ -72,7 +105,7 @@ def addresses_of(hosts, resolve):
                 pass
             found = [ipaddress.ip_address(text) for text in resolve(address)]
             if not found:
-                raise _no_address(host, address, "is no IP address, and does not resolve here")
+                raise _no_address(host, address, "is not an IP address, and does not resolve here")
             result += [ipaddress.ip_network(str(one)) for one in found]
     return result
 
@@ -88,8 +121,12 @@ def _no_address(host, value, problem):
     )
 
 
-def table_text(ports, networks):
-    """Return what nft loads: it replaces the table in one step, or leaves it as it is."""
+def table_text(ports, networks, local_users=(), extra_lines=()):
+    """Return what nft loads: it replaces the table in one step, or leaves it as it is.
+
+    *local_users*: ids of the only users of this host that may connect over the loopback, empty for all.
+    *extra_lines*: rules that come before the allow-list's own refusal.
+    """
     guarded = ", ".join(str(port) for port in sorted(set(ports)))
     # Loopback has a rule of its own.
     outside = [network for network in networks if not network.is_loopback]
@@ -125,9 +162,27 @@ table {FAMILY} {TABLE} {{
 		iif "lo" accept
 		ip saddr @allowed4 accept
 		ip6 saddr @allowed6 accept
+{"".join(f"		{line}{chr(10)}" for line in extra_lines)}		reject with tcp reset
+	}}
+{_local_chains(guarded, local_users)}}}
+"""
+
+
+def _local_chains(guarded, local_users):
+    if not local_users:
+        return ""
+    users = ", ".join(map(str, local_users))
+    # The sender of a packet is known on its way out only.
+    return f"""
+	chain output {{
+		type filter hook output priority filter - 5; policy accept;
+		oif "lo" tcp dport {{ {guarded} }} jump local
+	}}
+
+	chain local {{
+		meta skuid {{ {users} }} accept
 		reject with tcp reset
 	}}
-}}
 """
 
 
@@ -142,11 +197,17 @@ def _elements(texts):
     return f"\t\telements = {{ {lines} }}\n"
 
 
-def unit_text():
-    """Return the systemd unit that loads the table at boot.
+# What must not run without the allow-list.
+GUARDED_UNITS = ("gearman-job-server.service", "gearman-tunnel.service")
 
-    Debian's nftables.service flushes everything when it starts, stops or reloads: ours follows it.
+
+def unit_text():
+    """Return the systemd unit that loads the table before what it guards is started.
+
+    What it guards requires it, so when it cannot be loaded, that is not started; and when the unit is
+    stopped, that is stopped first.
     """
+    guarded = " ".join(GUARDED_UNITS)
     return f"""{MARK}
 [Unit]
 Description=Allow-list of the Gearman job server
@@ -154,10 +215,8 @@ Documentation=man:nft(8)
 DefaultDependencies=no
 Wants=network-pre.target
 After=local-fs.target nftables.service
-Before=network-pre.target shutdown.target
+Before=network-pre.target shutdown.target {guarded}
 Conflicts=shutdown.target
-PartOf=nftables.service
-ReloadPropagatedFrom=nftables.service
 
 [Service]
 Type=oneshot
@@ -167,12 +226,31 @@ ExecReload={NFT} --file {FILE}
 ExecStop=-{NFT} delete table {FAMILY} {TABLE}
 
 [Install]
-WantedBy=sysinit.target nftables.service
+WantedBy=sysinit.target
+RequiredBy={guarded}
 """
 
 
-def init_script():
-    """Return the init script that loads the table at boot where there is no systemd."""
+def drop_in_text():
+    """Return the drop-in of Debian's nftables.service.
+
+    That flushes all tables when it starts, stops or reloads; this puts ours back at once.
+    """
+    again = f"-/bin/sh -c 'if systemctl --quiet is-active gearman-firewall; then exec {NFT} --file {FILE}; fi'"
+    return f"""{MARK}
+[Service]
+ExecStartPost={again}
+ExecReload={again}
+ExecStopPost={again}
+"""
+
+
+def init_script(ports):
+    """Return the init script that loads the table at boot where there is no systemd.
+
+    When it cannot be loaded, a table that lets only the loopback in takes its place.
+    """
+    guarded = ", ".join(str(port) for port in sorted(set(ports)))
     return f"""#!/bin/sh
 {MARK}
 ### BEGIN INIT INFO
@@ -180,13 +258,30 @@ def init_script():
 # Required-Start:    $local_fs
 # Required-Stop:     $local_fs
 # Should-Start:      nftables
+# X-Start-Before:    supervisor gearman-job-server
 # Default-Start:     2 3 4 5
 # Default-Stop:
 # Short-Description: Allow-list of the Gearman job server
 ### END INIT INFO
 
+load() {{
+    {NFT} --file {FILE} && return
+    echo "gearman-firewall: {FILE} cannot be loaded, so nobody but this host gets in" >&2
+    {NFT} --file - <<'END'
+table {FAMILY} {TABLE}
+delete table {FAMILY} {TABLE}
+table {FAMILY} {TABLE} {{
+	chain input {{
+		type filter hook input priority filter - 5; policy accept;
+		iif != "lo" tcp dport {{ {guarded} }} reject with tcp reset
+	}}
+}}
+END
+    return 1
+}}
+
 case "$1" in
-    start | restart | reload | force-reload) {NFT} --file {FILE} ;;
+    start | restart | reload | force-reload) load ;;
     stop) {NFT} delete table {FAMILY} {TABLE} 2>/dev/null || true ;;
     status) {NFT} list table {FAMILY} {TABLE} ;;
     *)

@@ -86,6 +86,12 @@ def test_python_needs_no_stunnel_of_its_own(lab):
     assert refused.rc == 3, refused.stderr
 
 
+@pytest.mark.on("job2", "worker2")
+def test_roots_umask_is_strict_here(host):
+    """All other tests show that it does not matter."""
+    assert host.check_output("umask").endswith("27")
+
+
 @pytest.fixture(scope="module")
 def others(lab, tmp_path_factory):
     """On worker1, certificates that must not do: a foreign authority's, and ours for a stranger."""

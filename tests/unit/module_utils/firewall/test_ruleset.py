@@ -55,24 +55,36 @@ def test_only_our_ports_are_ever_looked_at():
 
 
 @pytest.mark.parametrize(
-    "ports, ssh_connection",
-    [
-        ([], ""),
-        ([22], ""),
-        ([4730, 22], "192.0.2.1 50000 192.0.2.2 2222"),
-        ([2222], "192.0.2.1 50000 192.0.2.2 2222"),
-        ([0], ""),
-        ([65536], ""),
-    ],
+    "ports", [[], [22], [4730, 22], [2222], [0], [65536]], ids=lambda ports: repr(ports)
 )
-def test_ports_that_could_lock_out_are_refused(ports, ssh_connection):
+def test_ports_that_could_lock_out_are_refused(ports):
     with pytest.raises(InvalidOption, match=r"^ports: "):
-        ruleset.check_ports(ports, ssh_connection)
+        ruleset.check_ports(ports, {22, 2222})
 
 
-@pytest.mark.parametrize("ssh_connection", ["", "192.0.2.1 50000 192.0.2.2 22"])
-def test_gearmans_ports_are_not(ssh_connection):
-    ruleset.check_ports([4730, 4731], ssh_connection)
+def test_gearmans_ports_are_not():
+    ruleset.check_ports([4730, 4731], {22, 2222})
+
+
+def test_users_are_known_by_name_or_number():
+    assert ruleset.user_ids(["0", "root", "4711"]) == [0, 4711]
+    for user in ("no-such-user", "", "-1", "root\udc80"):
+        with pytest.raises(InvalidOption, match=r"^local_users: "):
+            ruleset.user_ids([user])
+
+
+def test_without_local_users_nothing_leaves_another_way():
+    assert "hook output" not in ruleset.table_text([4730], [])
+    text = ruleset.table_text([4730], [], [0, 4711])
+    assert "meta skuid { 0, 4711 } accept" in text
+
+
+@pytest.mark.parametrize(
+    "line", ["}", "} chain x {", "accept; drop", "accept\ndrop", "", "é", "{ }}{"]
+)
+def test_extra_lines_stay_in_their_chain(line):
+    with pytest.raises(InvalidOption, match=r"^extra_lines: "):
+        ruleset.check_extra_lines([line])
 
 
 def test_names_are_resolved_and_addresses_taken():
@@ -83,7 +95,21 @@ def test_names_are_resolved_and_addresses_taken():
     assert found == networks("192.0.2.1", "10.0.0.0/8", "192.0.2.2", "2001:db8::2")
 
 
-@pytest.mark.parametrize("given", [["w2.example.org"], [], "192.0.2.1", None, ["192.0.2.0/33"]])
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["w2.example.org"],
+        [],
+        "192.0.2.1",
+        None,
+        ["192.0.2.0/33"],
+        [10.5],
+        [5],
+        [""],
+        ["a b"],
+        ["a\0b"],
+    ],
+)
 def test_no_address_names_host_and_variable(given):
     with pytest.raises(
         InvalidOption, match=r"^hosts\.w2: .*gearman_firewall_addresses of w2"
