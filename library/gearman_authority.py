@@ -62,8 +62,8 @@ options:
     default: false
 attributes:
   check_mode: {support: full, description: Tells what would be made.}
-  diff_mode: {support: full, description: Lists what is made, and why.}
-  idempotent: {support: full, description: A second call changes nothing, unless it rotates.}
+  diff_mode: {support: full, description: "Lists what is made, and why."}
+  idempotent: {support: full, description: "A second call changes nothing, unless it rotates."}
 """
 
 EXAMPLES = r"""

@@ -124,7 +124,7 @@ attributes:
   check_mode:
     support: full
     description: Tells what would be done. Certificates may still be empty then.
-  diff_mode: {support: full, description: Shows the files, without the key.}
+  diff_mode: {support: full, description: "Shows the files, without the key."}
   idempotent: {support: full, description: A second call changes nothing.}
 """
 

@@ -64,6 +64,8 @@ def test_documentation_is_whole(module):
     for attribute in attributes.values():
         assert attribute["support"] in ("full", "partial", "none", "N/A")
         assert attribute["description"]
+        # An unquoted comma in {support: full, description: This, and that} starts another key.
+        assert set(attribute) <= {"support", "description", "details", "platforms"}
 
 
 def test_examples_use_arguments_that_exist(module):

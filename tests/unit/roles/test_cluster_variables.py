@@ -46,7 +46,7 @@ INVENTORY = {
 VALUES = {
     "gearman_firewall": {
         "hosts": "{{ __gearman_firewall_hosts }}",
-        "ports": "{{ gearman_firewall_ports }}",
+        "ports": "{{ __gearman_firewall_ports }}",
     },
     "gearman_tunnel": {
         "serve": "{{ __gearman_tunnel_serve }}",
