@@ -14,8 +14,8 @@ author: Gearvisor contributors (@gearvisor)
 description:
   - Sets how many jobs a function may have, cancels those that wait, or makes the job server forget the
     function.
-  - gearmand forgets a limit when it stops. Run on the host of a job server that M(gearvisor.gearvisor.gearman_job_server)
-    set up, the limit is kept there and set again after each start, be it a crash or a reboot.
+  - gearmand forgets a limit when it stops. Run on the host of a job server that
+    M(gearvisor.gearvisor.gearman_job_server) set up, the limit is kept there and set again after each start, be it a crash or a reboot.
 options:
   name:
     description: The function.
@@ -43,7 +43,8 @@ options:
     default: false
   servers:
     description:
-      - Job servers as V(host:port). Unset, it is the one that M(gearvisor.gearvisor.gearman_job_server) runs on this host.
+      - Job servers as V(host:port). Unset, it is the one that
+        M(gearvisor.gearvisor.gearman_job_server) runs on this host.
       - Others than that forget O(max_queue) when they stop.
     type: list
     elements: str

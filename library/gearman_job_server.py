@@ -73,7 +73,8 @@ options:
   ssl:
     description:
       - gearmand's own TLS, which is refused. Debian builds gearmand without it. The daemon accepts
-        C(--ssl), logs that TLS is on, and goes on in plain text. Use the role P(gearvisor.gearvisor.gearman_tunnel#role).
+        C(--ssl), logs that TLS is on, and goes on in plain text. Use the role
+        P(gearvisor.gearvisor.gearman_tunnel#role).
     type: bool
     default: false
   worker_wakeup:
