@@ -15,7 +15,8 @@ description:
   - Sets how many jobs a function may have, cancels those that wait, or makes the job server forget the
     function.
   - gearmand forgets a limit when it stops. Run on the host of a job server that
-    M(gearvisor.gearvisor.gearman_job_server) set up, the limit is kept there and set again after each start, be it a crash or a reboot.
+    M(gearvisor.gearvisor.gearman_job_server) set up, the limit is kept
+    there and set again after each start, be it a crash or a reboot.
 options:
   name:
     description: The function.
