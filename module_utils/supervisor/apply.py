@@ -38,9 +38,13 @@ class Run:
         self._rollout = None
 
     def note_owned(self, loaded):
-        """Note the groups that are the fleet's and loaded."""
+        """Note the groups that are the fleet's and loaded, and the releases before."""
         kept = {group: section for group, section in self._owned.items() if group in loaded}
-        ownership.write(self._note, {**kept, **self._new})
+        moved = {
+            link.path: link.before for link in self._wanted.links if link.before and link.changes
+        }
+        before = {**ownership.previous(self._note), **moved}
+        ownership.write(self._note, {**kept, **self._new}, before=before)
 
     def apply(self, decided, missing):
         """Write the files and carry the plan out; return what to add to the result."""

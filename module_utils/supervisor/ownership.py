@@ -42,8 +42,21 @@ def read(path):
         return {}, frozenset()
 
 
-def write(path, sections, restarting=()):
-    """Note the groups, and which of them are about to be restarted; none removes the note."""
+def previous(path):
+    """Return {link: the release it led to before} as noted; for a way back by one command."""
+    try:
+        noted = json.loads(files.read_text(path) or "{}").get("previous", {})
+        return {str(link): str(release) for link, release in noted.items()}
+    except (ValueError, AttributeError):
+        return {}
+
+
+def write(path, sections, restarting=(), before=None):
+    """Note the groups, which of them are about to be restarted, and {link: release before}.
+
+    No groups: the note is removed. *before* None leaves what is noted of links.
+    """
+    before = previous(path) if before is None else before
     if not sections:
         files.restore_text(path, None, 0o600)
         return
@@ -60,6 +73,7 @@ def write(path, sections, restarting=()):
             for group, section in sorted(sections.items())
         },
         "restarting": sorted(restarting),
+        "previous": before,
     }
     text = json.dumps(noted, indent=1) + "\n"
     if text != files.read_text(path):
