@@ -183,7 +183,7 @@ def advice(command, stops_group=False):
     if not found:
         return []
     result = list(_shell_syntax(command, found))
-    script = _shell_script(found)
+    script = shell_script(found)
     if script is not None and re.search(r"[^&>]&\s*\Z", script):
         result.append(
             "the shell puts its command into the background with '&', where Supervisor neither sees nor stops "
@@ -248,7 +248,7 @@ def _real_program(found):
     return found
 
 
-def _shell_script(found):
+def shell_script(found):
     """Return the text after -c when a shell is to run one, or None."""
     rest = _real_program(found)
     if not rest or os.path.basename(rest[0]) not in _SHELLS:
@@ -267,7 +267,7 @@ def _wrapper(found):
     name = os.path.basename(rest[0])
     if name in _SCRIPTS_OF_WRAPPERS or (name in _WRAPPERS and not _runs_in_place(rest)):
         return name
-    script = _shell_script(found)
+    script = shell_script(found)
     if script is None:
         return None
     last = re.split(r"&&|\|\||[;|&\n]", _QUOTED.sub("Q", script))
@@ -285,7 +285,7 @@ def _shell_syntax(command, found):
     """Yield a warning for each thing that only a shell would understand."""
     bare = _QUOTED.sub("Q", command.replace("%%", "%"))
     parts = bare.split()
-    script = _shell_script(found)
+    script = shell_script(found)
     operators = [part for part in parts if _OPERATOR.match(part)]
     redirections = [part for part in parts if part not in operators and _REDIRECTION.match(part)]
     if re.search(r"[^&]&\Z", parts[-1]):
