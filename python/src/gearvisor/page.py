@@ -133,6 +133,7 @@ def _section(title: str, table: _Table) -> str:
     if not rows:
         return f'<h2>{title}</h2><p class="quiet">none</p>'
     numbers = [all(_is_number(row[column]) for row in rows) for column in range(len(heading))]
+    numbers[0] = False  # a name, whatever it begins with
     kinds = [' class="number"' if number else "" for number in numbers]
     head = "".join(f'<th scope="col"{kind}>{each}</th>' for each, kind in zip(heading, kinds))
     body = "".join(
@@ -163,7 +164,9 @@ def _functions(view: View) -> _Table:
             "-" if row.wait_mean is None else f"{row.wait_mean:.2f} s",
             "-" if row.wait_max is None else f"{row.wait_max:.2f} s",
             str(row.failed),
-            "served" if row.paused_since is None else "paused",
+            "paused"
+            if row.paused_since is not None
+            else ("served" if row.workers else "no worker"),
         )
         for row in summary.functions(view)
     ]
