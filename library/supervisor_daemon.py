@@ -17,6 +17,9 @@ description:
   - A supervisord that runs is not restarted for a setting, since that would restart every program.
   - Under systemd, a drop-in makes a stop drain all processes at once and leave none behind, and
     C(systemctl reload supervisor) replace only programs whose definition changed.
+  - When supervisord was killed, its workers finish their jobs, and systemd starts it again after a second.
+    Where supervisord runs with O(retry_fatal), the memory killer takes other processes first; the workers do
+    not inherit that.
 options:
   state:
     description: Whether supervisord is installed and running, or removed with everything it runs.
@@ -62,6 +65,14 @@ options:
         description: Password to log in with; the host keeps its SHA-1 only.
         type: str
         required: true
+  lock_timeout:
+    description: How many seconds to wait while another run of a module changes this host.
+    type: int
+    default: 300
+  untested_release:
+    description: Also run on a Debian release that Gearvisor is not tested on.
+    type: bool
+    default: false
 attributes:
   check_mode: {support: full, description: Tells what would be done.}
   diff_mode: {support: full, description: Lists the actions.}
@@ -96,10 +107,7 @@ version:
   sample: 4.2.5
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ..module_utils.failure import GearvisorError
-from ..module_utils.host import systemd
+from ..module_utils import module
 from ..module_utils.supervisor import daemon
 
 ARGUMENTS = {
@@ -116,21 +124,24 @@ ARGUMENTS = {
             "password": {"type": "str", "required": True, "no_log": True},
         },
     },
+    **module.HOST_ARGUMENTS,
 }
 
 
+def converge(params, host):
+    """Return the Outcome of the daemon's convergence."""
+    web = params["web"]
+    given = {name: params[name] for name in daemon.Request._fields}
+    request = daemon.Request(**{**given, "web": daemon.Web(**web) if web else None})
+    result = daemon.converge(request, daemon.Host(host.run, host.systemd), host.check_mode)
+    common = {
+        name: result.pop(name) for name in ("changed", "actions", "files", "diff", "warnings")
+    }
+    return module.Outcome(**common, details=result)
+
+
 def main():
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    host = daemon.Host(module.run_command, systemd.runs())
-    web = module.params["web"]
-    request = daemon.Request(**{**module.params, "web": daemon.Web(**web) if web else None})
-    try:
-        result = daemon.converge(request, host, module.check_mode)
-    except GearvisorError as error:
-        module.fail_json(msg=str(error), **error.details)
-    for warning in result.pop("warnings"):
-        module.warn(warning)
-    module.exit_json(**result)
+    module.run(ARGUMENTS, converge)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ start can bring (the web interface) is reported as pending.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 import os
@@ -20,15 +21,17 @@ import resource
 from typing import NamedTuple
 
 from ..failure import GearvisorError, InvalidOption
-from ..host import packages, release, systemd
+from ..host import packages, systemd
 from ..host.files import diffs, read_text, restore_text
-from . import config_file, fleet, retry_fatal
+from . import config_file, fleet
 from .rpc import PasswordWanted, SupervisordUnavailable, of_config
+from .scripts import end_orphans, retry_fatal
 
 PACKAGE = "supervisor"
 SETTINGS = "/etc/supervisor/conf.d/00-supervisord.conf"
 DROP_IN = "/etc/systemd/system/supervisor.service.d/gearvisor.conf"
 LISTENER = "/usr/local/lib/gearvisor/retry_fatal.py"
+ORPHANS = "/usr/local/lib/gearvisor/end_orphans.py"
 _LISTENER_FLEET = "supervisor-daemon"
 _READY_SECONDS = 30
 
@@ -99,15 +102,24 @@ def settings_text(request, hard_limit):
 
 def drop_in_text(request):
     """Return the text of the systemd drop-in."""
+    # The listener takes the better score from all processes but supervisord.
+    score = "OOMScoreAdjust=-900\n" if request.retry_fatal else ""
     return f"""# Written by Ansible (Gearvisor). Changes made here are lost.
 [Service]
+# What a killed supervisord has left finishes its jobs, and no second set serves beside it.
+ExecStartPre=-/usr/bin/python3 {ORPHANS} 3
 # supervisord would stop group after group, each with its own stopwaitsecs; this stops all at once.
 ExecStop=
 ExecStop=-/usr/bin/supervisorctl stop all
 TimeoutStopSec={request.stop_timeout}
-# Debian's KillMode=process leaves workers behind when supervisord has to be killed.
-KillMode=mixed
-# Debian's reload restarts every program; this one only those whose definition changed.
+# Workers outlive a crash of supervisord and finish their jobs; a stop leaves none behind.
+KillMode=process
+ExecStopPost=-/usr/bin/python3 {ORPHANS} --after-stop 5
+# Debian waits 50 s.
+RestartSec=1
+# A worker that takes too much memory is killed alone, and before supervisord.
+OOMPolicy=continue
+{score}# Debian's reload restarts every program; this one only those whose definition changed.
 ExecReload=
 ExecReload=/usr/bin/supervisorctl update
 """
@@ -135,7 +147,6 @@ def listener_programs(request):
 def converge(request, host, check_mode=False):
     """Make supervisord what *request* says; return the module's result. Raises GearvisorError."""
     check(request)
-    release.check_supported()
     installed = packages.installed_versions(host.run, [PACKAGE])
     if request.state == "absent":
         return _absent(host, installed, check_mode)
@@ -143,6 +154,7 @@ def converge(request, host, check_mode=False):
     wanted = {
         SETTINGS: settings_text(request, hard_limit),
         LISTENER: inspect.getsource(retry_fatal),
+        ORPHANS: inspect.getsource(end_orphans),
     }
     if host.systemd:
         wanted[DROP_IN] = drop_in_text(request)
@@ -173,6 +185,8 @@ def converge(request, host, check_mode=False):
         version = supervisord.version()
         if not check_mode:
             _raise_file_limit(supervisord.pid(), min(request.minfds, hard_limit))
+            if request.retry_fatal:
+                _protect(supervisord.pid())
     pending = (
         SETTINGS in files and active and _web_of(before[SETTINGS]) != _web_of(wanted[SETTINGS])
     )
@@ -229,6 +243,12 @@ def _raise_file_limit(pid, least):
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (least, hard))
 
 
+def _protect(pid):
+    """Let the memory killer take others first; a container may not be allowed to."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/oom_score_adj", "w") as file:
+        file.write("-900")
+
+
 def _state(host):
     """Return (running, started at boot)."""
     if host.systemd:
@@ -270,7 +290,9 @@ def _ready(host):
 
 
 def _absent(host, installed, check_mode):
-    before = {path: read_text(path) for path in (SETTINGS, LISTENER, DROP_IN, _listener_file())}
+    before = {
+        path: read_text(path) for path in (SETTINGS, LISTENER, ORPHANS, DROP_IN, _listener_file())
+    }
     files = {path: None for path, content in before.items() if content is not None}
     if not check_mode:
         if installed:

@@ -41,6 +41,7 @@ from .log_places import Surroundings
 from .program_files import sections_in
 from .readiness import PAUSED
 from .rpc import PasswordWanted, SupervisordUnavailable
+from .scripts import end_orphans
 from .warnings import cautions
 
 CONFIG = "/etc/supervisor/supervisord.conf"
@@ -48,6 +49,7 @@ DIRECTORY = "/etc/supervisor/conf.d"
 SUPERVISORD = "/usr/bin/supervisord"
 RUNTIME = "/run/gearvisor"
 _READY_SECONDS = 30
+_ORPHAN_SECONDS = 5
 
 
 class Request(NamedTuple):
@@ -190,6 +192,7 @@ def converge(request, where, check_mode=False):
             warnings += cautions(f"{options.PARAMETERS[kind]}.{name}", program)
     warnings += _about_others(drifted, noted, old, new, unlisted)
     warnings += _contradictions(where, new.values())
+    warnings += _orphans(where, supervisord, check_mode)
     result = _result(files, decided, missing, new_users, warnings, wanted.links)
     if request.inventory_hostname:
         changes = ChangeSet(TargetHost(where.run))
@@ -283,6 +286,27 @@ def _unlisted(request, where, programs, old, state):
         for group, section in {**sections_in(program_files.own(request, where)), **old}.items()
         if group in state.groups and section.program not in programs
     }
+
+
+def _orphans(where, supervisord, check_mode):
+    """Ask what a former supervisord has left behind to leave; return warnings that name it."""
+    if supervisord is None:
+        return []
+    found = end_orphans.find(supervisord.pid(), supervisord.path)
+    if not found:
+        return []
+    names = ", ".join(f"{process} (pid {pid})" for pid, (_group, process) in found.items())
+    if check_mode:
+        return [f"A former supervisord has left these behind, beside those that run now: {names}"]
+    signals = end_orphans.stop_signals(end_orphans.configuration(where.config))
+    end_orphans.ask_to_leave(found, signals)
+    left = end_orphans.wait(found, _ORPHAN_SECONDS)
+    still = (
+        f". Of them, these finish their jobs first: pid {', '.join(map(str, left))}" if left else ""
+    )
+    return [
+        f"A former supervisord had left these behind, and they were asked to leave: {names}{still}"
+    ]
 
 
 def _contradictions(where, its_sections):

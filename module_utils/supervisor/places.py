@@ -35,17 +35,21 @@ def _name(user):
 def want(changes, where, fleet, users):
     """Add the directories of *users*, and the file that recreates them, to the ChangeSet."""
     root = os.geteuid(), os.getegid()
-    for path in (where.runtime, where.failed, where.paused):
+    for path in () if not users else (where.runtime, where.failed, where.paused):
         changes.want_directory(path, _OPEN, *root)
     for user in users:
         for path in (where.runtime, where.failed):
             changes.want_directory(os.path.join(path, user), _OF_USER, user, where.group)
+    file = os.path.join(where.tmpfiles, f"gearvisor-{fleet}.conf")
+    if not users:
+        changes.want(file, None)
+        return
     lines = [f"d {where.runtime} {_OPEN:04o} root root -"]
     lines += [f"d {where.runtime}/{user} {_OF_USER:04o} {user} {where.group} -" for user in users]
     text = (
         "# Written by Ansible (Gearvisor). Changes made here are lost.\n" + "\n".join(lines) + "\n"
     )
-    changes.want(os.path.join(where.tmpfiles, f"gearvisor-{fleet}.conf"), text, 0o644, *root)
+    changes.want(file, text, 0o644, *root)
 
 
 def make_group(run, group):

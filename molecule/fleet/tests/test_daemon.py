@@ -87,6 +87,32 @@ def test_a_stop_drains_all_at_once_and_leaves_none_behind(lab, host, sleepers):
     assert seconds < 10
 
 
+def test_a_killed_supervisord_is_back_at_once_and_no_job_is_cut(lab, host, sleepers):
+    """Its workers finish what they do, and none of them serves beside the new set."""
+    running = pids(host)
+    host.check_output("kill -9 $(supervisorctl pid)")
+    started = time.monotonic()
+    lab.wait_until(lambda: len(pids(host)) == len(running))
+    seconds = time.monotonic() - started
+    assert not set(running.values()) & set(pids(host).values())
+    left = [pid for pid in running.values() if host.run(f"kill -0 {pid.rstrip(',')}").rc == 0]
+    assert left == []
+    assert seconds < 25
+    log = host.check_output("journalctl -u supervisor --since -2min --no-pager")
+    assert "A former supervisord has left these, which are asked to leave" in log
+    assert "sleeper0_00" in log
+
+
+def test_no_worker_has_supervisords_score_for_the_memory_killer(lab, host):
+    score = host.check_output("cat /proc/$(supervisorctl pid)/oom_score_adj")
+    if score == "0":
+        pytest.skip("this host does not let a container better its score")
+    workers = [pid.rstrip(",") for pid in pids(host).values()]
+    lab.wait_until(
+        lambda: {host.check_output(f"cat /proc/{pid}/oom_score_adj") for pid in workers} == {"0"}
+    )
+
+
 def test_a_process_given_up_is_started_again(lab, host):
     result = lab.module("trixie", "supervisor_daemon", {"retry_fatal": 2})
     assert not result["failed"], result

@@ -12,13 +12,18 @@ PATH (default: STATES) shows what each process does to those who may not use sup
 which gives full control: `gearvisor top` and `gearvisor exporter`. It is JSON, replaced as a
 whole; once the process PID, which started at PID_STARTED, is gone, it is stale.
 
+Besides, for supervisord's sake: the memory killer is to take a worker first. Where supervisord has
+been given a better score than others, its processes inherit that, and lose it here again.
+
 Source of the conversation: Supervisor's documentation, "Events".
 """
 
+import glob
 import json
 import os
 import re
 import select
+import shutil
 import sys
 import time
 import xmlrpc.client
@@ -100,6 +105,92 @@ class States:
             say(f"{self._path} is not written: {error.strerror}")
 
 
+class Scores:
+    """Takes the better score for the memory killer from all processes but supervisord."""
+
+    AFTER = (0.1, 1.0, 5.0)  # seconds after an event: the process comes into being with it
+
+    def __init__(self, supervisord):
+        self._supervisord = supervisord
+        self._due = []
+        self.event()
+
+    def event(self):
+        """A process is being started."""
+        now = time.monotonic()
+        self._due += [now + seconds for seconds in self.AFTER]
+
+    def due(self, now):
+        """Return the seconds until there is something to do."""
+        return max(0, min(self._due, default=float("inf")) - now)
+
+    def act(self, now):
+        """Reset the scores, if it is time to."""
+        if not self._due or min(self._due) > now:
+            return
+        self._due = [at for at in self._due if at > now]
+        try:
+            own = self._score(self._supervisord)
+            if own >= 0:
+                return
+            for pid in descendants(self._supervisord):
+                if self._score(pid) == own:
+                    with open(f"/proc/{pid}/oom_score_adj", "w") as file:
+                        file.write("0")
+        except (OSError, ValueError):
+            pass  # a process that has just ended; the next look finds the others
+
+    @staticmethod
+    def _score(pid):
+        with open(f"/proc/{pid}/oom_score_adj") as file:
+            return int(file.read())
+
+
+def descendants(pid):
+    """Return the pids of all processes below this one."""
+    found, todo = [], [pid]
+    while todo:
+        each = todo.pop()
+        try:
+            for task in os.listdir(f"/proc/{each}/task"):
+                with open(f"/proc/{each}/task/{task}/children") as file:
+                    below = [int(child) for child in file.read().split()]
+                found += below
+                todo += below
+        except OSError:
+            continue
+    return found
+
+
+def make_directories(pattern="/etc/tmpfiles.d/gearvisor-*.conf"):
+    """Make the directories that systemd-tmpfiles would make at boot, on a host without it."""
+    if os.path.isdir("/run/systemd/system"):
+        return
+    for path in sorted(glob.glob(pattern)):
+        with open(path) as file:
+            lines = [line.split() for line in file if line.startswith("d ")]
+        for _kind, directory, mode, user, group, _age in lines:
+            try:
+                os.makedirs(directory, exist_ok=True)
+                if not os.path.islink(directory):
+                    shutil.chown(directory, user, group)
+                    os.chmod(directory, int(mode, 8))
+            except (OSError, LookupError, ValueError) as error:
+                say(f"{directory} is not made: {error}")
+
+
+def end_orphans():
+    """Ask what a former supervisord has left behind to leave: without systemd, that is done here."""
+    import end_orphans as orphans  # beside this file
+
+    socket = os.environ["SUPERVISOR_SERVER_URL"].replace("unix://", "")
+    found = orphans.find(supervisord=os.getppid(), socket=socket)
+    if found:
+        names = ", ".join(f"{process} (pid {pid})" for pid, (_group, process) in found.items())
+        say(f"a former supervisord has left these, which are asked to leave: {names}")
+        orphans.ask_to_leave(found, orphans.stop_signals(orphans.configuration()))
+
+
 def new_process(group, name):
     """Return a process of which nothing is known yet. Its program: mail of the group mail_03."""
     program = re.sub(r"_[0-9]+\Z", "", group)
@@ -139,20 +230,22 @@ def say(text):
     print(time.strftime("%Y-%m-%dT%H:%M:%S%z"), text, file=sys.stderr, flush=True)
 
 
-def serve(supervisor, delay, stdin, stdout, states):
+def serve(supervisor, delay, stdin, stdout, states, scores):
     """Listen until supervisord goes; wait without blocking it, as it holds back further events."""
     due = {}
     stdout.write("READY\n")
     stdout.flush()
     while True:
         now = time.monotonic()
-        wait = min([states.due(now), *(max(0, at - now) for at in due.values())])
+        wait = min([states.due(now), scores.due(now), *(max(0, at - now) for at in due.values())])
         if select.select([stdin], [], [], wait)[0]:
             event = read_event(stdin)
             if event is None:
                 return
             kind, payload = event
             states.event(kind, payload)
+            if kind == "PROCESS_STATE_STARTING":
+                scores.event()
             if kind == "PROCESS_STATE_FATAL":
                 name = fatal_process(payload)
                 due.setdefault(name, time.monotonic() + delay)
@@ -162,6 +255,7 @@ def serve(supervisor, delay, stdin, stdout, states):
         for name in [name for name, at in due.items() if at <= time.monotonic()]:
             del due[name]
             start(supervisor, name)
+        scores.act(time.monotonic())
         try:
             states.act(supervisor, time.monotonic())
         except (OSError, xmlrpc.client.Error) as error:
@@ -172,12 +266,18 @@ def main():
     from supervisor import childutils
 
     path = sys.argv[2] if len(sys.argv) > 2 else STATES
+    make_directories()
+    try:
+        end_orphans()
+    except (ImportError, KeyError, OSError) as error:
+        say(f"what a former supervisord may have left was not looked for: {error}")
     serve(
         childutils.getRPCInterface(os.environ).supervisor,
         float(sys.argv[1]),
         sys.stdin,
         sys.stdout,
         States(path),
+        Scores(os.getppid()),
     )
 
 

@@ -8,7 +8,9 @@ import os
 import stat
 
 import pytest
-from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor import retry_fatal
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.scripts import (
+    retry_fatal,
+)
 
 BROKEN = {"startretries": 0, "autorestart": True, "startsecs": 1}
 
