@@ -35,6 +35,12 @@ options:
         others than root cannot get to.
     type: path
     default: /opt/gearvisor/venv
+  command:
+    description:
+      - Where to link the command gearvisor of the environment, such as V(/usr/local/bin/gearvisor). Unset,
+        no link is made. A file there that is not such a link stays, with a warning.
+    type: path
+    version_added: 0.2.0
   binding:
     description:
       - V(gearvisor) is this project's client and worker.
@@ -219,6 +225,7 @@ from ..module_utils.python_binding import binding
 ARGUMENTS = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "venv": {"type": "path", "default": "/opt/gearvisor/venv"},
+    "command": {"type": "path"},
     "binding": {"type": "str", "choices": ["gearvisor", "pygearman"], "default": "gearvisor"},
     "requirements": {"type": "list", "elements": "str", "default": []},
     "python": {"type": "path", "default": "/usr/bin/python3"},

@@ -24,7 +24,7 @@ from ..failure import InvalidOption
 from ..host import directories, trust
 from ..host.builder import Builder
 from ..module import Outcome
-from . import environment, interpreter
+from . import command, environment, interpreter
 from .environment import PYGEARMAN
 from .requirements import contents, credentials, without_credentials
 
@@ -36,7 +36,7 @@ class Request(NamedTuple):
 
     They come from the directory *wheelhouse*, or else from the package indexes,
     by default those of the host's pip configuration. *trusted_users*: names of users who may
-    control what the options name, besides root.
+    control what the options name, besides root. *command*: where to link bin/gearvisor.
     """
 
     state: str = "present"
@@ -48,6 +48,7 @@ class Request(NamedTuple):
     index_url: str = None
     extra_index_urls: tuple = ()
     trusted_users: tuple = ()
+    command: str = None
 
 
 def request_of(params):
@@ -66,7 +67,7 @@ def converge(request, host, wheel):
     _check(request)
     before = os.path.basename(os.readlink(request.venv)) if os.path.islink(request.venv) else None
     if request.state == "absent":
-        return _absent(request, before, check_mode)
+        return _with_command(request, _absent(request, before, check_mode), check_mode)
     files = contents(request.requirements, check_mode, request.trusted_users)
     _check_wheelhouse(request, check_mode)
     with Builder(host.run) as builder:
@@ -80,7 +81,7 @@ def converge(request, host, wheel):
         environment.provide(request, host, target, wheel, files)
         _swap(target, request.venv)
         _forget_older(request.venv, keep={after, before})
-    return _outcome(request, before, after, changed)
+    return _with_command(request, _outcome(request, before, after, changed), check_mode)
 
 
 def digest(request, wheel, python_version, files):
@@ -233,6 +234,24 @@ def _runs_from(environment):
         except OSError:
             pass  # it ended meanwhile
     return False
+
+
+def _with_command(request, outcome, check_mode):
+    """Return the outcome with what becomes of the link to the command added, which this does."""
+    before, after, warnings = command.change(request)
+    outcome.warnings.extend(warnings)
+    if before == after:
+        return outcome
+    if not check_mode:
+        command.apply(request, after)
+    shown = {
+        "before": f"{request.command} -> {before}\n" if before else "",
+        "after": f"{request.command} -> {after}\n" if after else "",
+    }
+    outcome.changed = True
+    outcome.actions.append(f"link {request.command}" if after else f"remove {request.command}")
+    outcome.diff.append(shown)
+    return outcome
 
 
 def _absent(request, before, check_mode):
