@@ -31,7 +31,9 @@ def test_defaults_are_those_of_the_specs(role):
 
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
 def test_public_variables_have_the_roles_prefix(role):
-    prefix = "supervisor_" if role.name == "supervisor" else f"{role.name}_"
+    prefix = {"supervisor": "supervisor_", "gearman_common": "gearman_"}.get(
+        role.name, f"{role.name}_"
+    )
     assert [name for name in options_of(role) if not name.startswith(prefix)] == []
 
 
