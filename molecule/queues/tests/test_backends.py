@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+pytestmark = pytest.mark.on("trixie")
 NUMBER = 5000
 PRIORITIES = ("high", "normal", "low")
 PASSWORD = "Lab--#%$`&;|<>()[]{}!?*~^=+,.:/@_secret"
