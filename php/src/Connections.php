@@ -135,14 +135,16 @@ final class Connections
     private function note(string $name, ?string $problem): void
     {
         $connected = $problem === null;
-        if (($this->connected[$name] ?? null) === $connected && ($this->problems[$name] ?? '') === (string) $problem) {
+        // What a peer sent instead of an answer may differ each time.
+        $kind = strstr("$problem, ", ', ', true);
+        if (($this->connected[$name] ?? null) === $connected && ($this->problems[$name] ?? '') === $kind) {
             return;
         }
         $connected
             ? $this->log->write('info', "connected to $name")
             : $this->log->write('warning', "$problem: trying again every few seconds");
         $this->connected[$name] = $connected;
-        $this->problems[$name] = (string) $problem;
+        $this->problems[$name] = $kind;
     }
 
     /**

@@ -29,6 +29,19 @@ final class Facts
         $this->started = microtime(true);
     }
 
+    /** @return array<string, ?string> the program and the process, as Supervisor and the roles set them */
+    private static function names(): array
+    {
+        $process = explode('/', (string) getenv('GEARVISOR_WORKER'), 2)[1] ?? '';
+        $process = $process === '' ? (string) getenv('SUPERVISOR_PROCESS_NAME') : $process;
+        $program = (string) getenv('SUPERVISOR_GROUP_NAME');
+        if ($program === $process) {
+            // One section per process: the name ends with its number.
+            $program = preg_replace('/_\d+$/D', '', $program);
+        }
+        return ['program' => $program ?: null, 'process' => $process ?: null];
+    }
+
     /**
      * @param array<string, bool> $servers by name: whether it is connected
      * @param list<string> $paused functions
@@ -40,8 +53,7 @@ final class Facts
             'version' => self::VERSION,
             'client_id' => $this->clientId,
             'language' => 'php',
-            'program' => getenv('SUPERVISOR_GROUP_NAME') ?: null,
-            'process' => getenv('SUPERVISOR_PROCESS_NAME') ?: null,
+            ...self::names(),
             'pid' => getmypid(),
             'pid_started' => pidStarted(getmypid()),
             'release' => getenv('GEARVISOR_RELEASE') ?: null,

@@ -143,7 +143,7 @@ final class JobRunner
             return;
         }
         $thrown = $this->thrown;
-        $error = $thrown instanceof JobFailed ? $thrown->getMessage() : $said;
+        $error = $thrown === null ? $said : described($thrown);
         $attempt = FailedJob::attempt(
             $this->job,
             $thrown === null ? $this->outcome($answer) : $this->outcome(null),

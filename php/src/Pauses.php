@@ -35,7 +35,8 @@ final class Pauses
             $this->lookAt = now() + self::LOOK_SECONDS;
             clearstatcache();
             $isPaused = fn (string $name): bool => file_exists("$this->directory/" . fileName($name));
-            $this->paused = is_dir($this->directory) ? array_values(array_filter($this->functions, $isPaused)) : [];
+            $exists = $this->directory !== '' && is_dir($this->directory);
+            $this->paused = $exists ? array_values(array_filter($this->functions, $isPaused)) : [];
         }
         return $this->paused;
     }

@@ -17,8 +17,8 @@ final class Request
     /** Bytes of a unique id, at most: the protocol's 64 include a NUL. A longer one is cut by the server. */
     private const UNIQUE_BYTES = 63;
 
-    /** Bytes of a function's name, at most: libgearman's 512 include a NUL. */
-    private const FUNCTION_BYTES = 511;
+    /** Bytes of a function's name, at most: what libgearman takes. */
+    private const FUNCTION_BYTES = 512;
 
     /**
      * @param array<string, Server> $servers by name: the first that answers gets the job

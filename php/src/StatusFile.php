@@ -70,9 +70,10 @@ final class StatusFile
     }
 
     /**
-     * What a process that is gone left here; null: nothing, or its process still runs.
+     * What the process that had this file before left here; null: nothing.
      *
-     * @return ?array{died: int, jobs: list<array{function: string, handle: string, unique: string}>}
+     * @return ?array{pid: int, alive: bool, died: int, jobs: list<array<string, string>>} of each job the
+     *     function, handle and unique
      */
     public function leftover(): ?array
     {
@@ -83,13 +84,12 @@ final class StatusFile
         }
         $number = static fn (mixed $value): int => is_int($value) ? $value : 0;
         [$pid, $started] = [$number($status['pid'] ?? 0), $number($status['pid_started'] ?? 0)];
-        if ($pid > 0 && $started > 0 && pidStarted($pid) === $started) {
-            return null;
-        }
         $others = is_array($status['other_jobs'] ?? null) ? $status['other_jobs'] : [];
         $jobs = array_filter([$status['job'] ?? null, ...array_values($others)], is_array(...));
         $text = static fn (array $job, string $key): string => is_string($job[$key] ?? null) ? $job[$key] : '';
         return [
+            'pid' => $pid,
+            'alive' => $pid > 0 && $started > 0 && pidStarted($pid) === $started,
             'died' => max(0, $number($status['died'] ?? 0)),
             'jobs' => array_values(array_map(static fn (array $job): array => [
                 'function' => $text($job, 'function'),

@@ -162,9 +162,15 @@ final class Worker
     /** The job in which a process that had this status file before died, if it did. */
     private function reportLeftover(): void
     {
-        $leftover = $this->statusFile?->leftover() ?? ['died' => 0, 'jobs' => []];
+        $leftover = $this->statusFile?->leftover();
+        if ($leftover === null || $leftover['alive']) {
+            if ($leftover !== null && $leftover['pid'] !== getmypid()) {
+                $this->log->write('warning', "process $leftover[pid] writes the same status file: give each its own");
+            }
+            return;
+        }
         foreach ($leftover['jobs'] as $job) {
-            $text = "died in job $job[handle] of function $job[function], unique $job[unique]";
+            $text = "process $leftover[pid] died in job $job[handle] of function $job[function], unique $job[unique]";
             $this->log->write('error', $text, $job + ['outcome' => 'died']);
         }
         $this->facts->died = $leftover['died'] + count($leftover['jobs']);

@@ -43,6 +43,8 @@ final class WorkerCommand
                                /var/lib/gearvisor/failed/USER, where it exists)
           --failed-payload WHICH
                                yes (default) or no: whether to keep their payloads
+          --paused-dir PATH    do not serve functions that files here name (default:
+                               /var/lib/gearvisor/paused)
           --log-level LEVEL    debug, info (default), warning or error
           --log-format FORMAT  text (default) or json
           --log-jobs           log the start and the end of each job
@@ -54,6 +56,9 @@ final class WorkerCommand
         throws Gearvisor\JobFailed the job fails; of any other exception the class and the text
         are sent to the client. It may also be of the form that the PHP manual uses:
         function (GearmanJob $job), with $job->sendComplete() or sendFail().
+
+        An empty --status-file, --failed-dir or --paused-dir turns it off:
+        docs/worker-facts.md has the formats.
 
         SIGTERM and SIGINT: finish the running job and leave; a second one: leave at once.
 
@@ -78,7 +83,8 @@ final class WorkerCommand
                 'server' => 'list', 'functions' => 'list', 'client-id' => 'value', 'max-jobs' => 'value',
                 'max-seconds' => 'value', 'max-rss' => 'value', 'splay' => 'value', 'job-timeout' => 'value',
                 'stop-timeout' => 'value', 'status-file' => 'value', 'failed-dir' => 'value',
-                'failed-payload' => 'value', 'log-level' => 'value', 'log-format' => 'value', 'log-jobs' => 'flag',
+                'failed-payload' => 'value', 'paused-dir' => 'value', 'log-level' => 'value',
+                'log-format' => 'value', 'log-jobs' => 'flag',
                 'help' => 'flag', 'version' => 'flag',
             ]);
             if (isset($options['help']) || isset($options['version'])) {
@@ -119,31 +125,46 @@ final class WorkerCommand
             choice('--log-format', $options['log-format'] ?? 'text', Log::FORMATS),
             $clientId,
         );
-        $statusFile = isset($options['status-file']) ? new StatusFile($options['status-file']) : null;
-        $statusFile?->check();
-        $default = StatusFile::defaultPath($name, userName());
-        $failedDirectory = $options['failed-dir'] ?? FailedStore::defaultDirectory(userName());
-        $keepPayload = choice('--failed-payload', $options['failed-payload'] ?? 'yes', ['yes', 'no']) === 'yes';
-        $failedStore = $failedDirectory === null ? null : new FailedStore($failedDirectory, $keepPayload);
-        if (isset($options['failed-dir'])) {
-            $failedStore->check();
-        }
+        $functions = loadFunctions($options['functions'] ?? [dirname(__DIR__) . '/reference.php']);
         return new Worker(
             servers($options['server'] ?? [], (string) getenv('GEARVISOR_SERVERS')),
-            loadFunctions($options['functions'] ?? [dirname(__DIR__) . '/reference.php']),
+            $functions,
             $clientId,
             $limits->splayed($splay, random()),
             $log,
             number('--job-timeout', $options['job-timeout'] ?? '0', 0, 1e6),
             number('--stop-timeout', $options['stop-timeout'] ?? '0', 0, 1e6),
-            $statusFile ?? ($default === null ? null : new StatusFile($default)),
-            $failedStore,
+            self::statusFile($options['status-file'] ?? null, $name),
+            self::failedStore($options['failed-dir'] ?? null, $options['failed-payload'] ?? 'yes'),
             isset($options['log-jobs']),
+            new Pauses(array_keys($functions), $options['paused-dir'] ?? Pauses::DIRECTORY),
         );
     }
 
+    /** One that was not asked for must not keep a worker from its jobs: it is not checked. */
+    private static function statusFile(?string $given, string $worker): ?StatusFile
+    {
+        $path = $given ?? StatusFile::defaultPath($worker, userName()) ?? '';
+        $file = $path === '' ? null : new StatusFile($path);
+        if ($given !== null) {
+            $file?->check();
+        }
+        return $file;
+    }
+
+    private static function failedStore(?string $given, string $payload): ?FailedStore
+    {
+        $keepPayload = choice('--failed-payload', $payload, ['yes', 'no']) === 'yes';
+        $directory = $given ?? FailedStore::defaultDirectory(userName()) ?? '';
+        $store = $directory === '' ? null : new FailedStore($directory, $keepPayload);
+        if ($given !== null) {
+            $store?->check();
+        }
+        return $store;
+    }
+
     /** A client id is one word in the `workers` reply of the server. */
-    private static function clientId(string $option, string $value): string
+    public static function clientId(string $option, string $value): string
     {
         if (!preg_match('/^[^\s\x00-\x1f\x7f]{1,127}$/D', $value)) {
             throw new UsageError("$option: '$value' is not an id: give 1 to 127 characters without blanks");

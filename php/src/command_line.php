@@ -11,7 +11,7 @@ declare(strict_types=1);
 namespace Gearvisor;
 
 // Of Gearvisor: galaxy.yml has the same.
-const VERSION = '0.1.0';
+const VERSION = '0.2.0';
 
 /**
  * Splits a command line; getopt() would pass over unknown options and misspellings in silence.

@@ -137,7 +137,10 @@ def test_a_job_that_kills_its_worker_is_named(
     server.start()  # without the job
     second = new_worker([server], *options)
     (entry,) = lines(second, "died")
-    assert entry["message"] == f"died in job {handle} of function {function}, unique poison\x1b"
+    assert (
+        entry["message"]
+        == f"process {worker.process.pid} died in job {handle} of function {function}, unique poison\x1b"
+    )
     assert (entry["level"], entry["handle"], entry["unique"]) == ("error", handle, "poison\x1b")
     wait_until(lambda: status_file.read(str(path))["died"] == 1)
     # It counts on while its predecessors die, ...
@@ -233,6 +236,24 @@ def test_waits_are_never_wrong():
         assert json.loads(done.stdout) == [expected] + [None] * 6, (now, clock)
 
 
+def test_two_workers_with_one_status_file(new_server, new_worker, tmp_path):
+    server, path = new_server(), tmp_path / "status.json"
+    first = new_worker([server], f"--status-file={path}")
+    wait_until(path.exists)
+    second = new_worker([server], f"--status-file={path}", client_id="second")
+    second.wait_for_log(f"process {first.process.pid} writes the same status file")
+
+
+def test_files_that_are_turned_off(
+    new_server, new_worker, client, functions, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    server = new_server()
+    new_worker([server], functions, "--status-file=", "--failed-dir=", "--paused-dir=")
+    client(server, "throw", "x")
+    assert sorted(os.listdir(tmp_path)) == ["functions.php", "log0"]
+
+
 # The log
 
 
@@ -283,7 +304,7 @@ def test_failed_jobs_are_kept(
     payload = bytes(range(256))
     cases = [
         ("throw", "exception", "DomainException: ", "DomainException: "),
-        ("refuse", "failed", "", "Gearvisor\\JobFailed: "),
+        ("refuse", "failed", "Gearvisor\\JobFailed: ", "Gearvisor\\JobFailed: "),
         ("send_fail", "failed", "sent by the function", None),
         ("send_exception", "exception", "", None),
         (
@@ -424,35 +445,25 @@ def test_wrong_options(option, words):
 
 # Paused functions
 
-PAUSABLE = """<?php
-namespace Gearvisor;
-require '%s/autoload.php';
-$functions = [
+PAUSABLE = """<?php return [
     'a b' => fn (string $data): string => "a $data",
     'c' => function (string $data): string { usleep(1000 * (int) $data); return "c $data"; },
 ];
-(new Worker(
-    servers([$argv[2]], ''), $functions, 'pausable', new Limits(), new Log('info', 'text', 'pausable'),
-    pauses: new Pauses(array_keys($functions), $argv[1]),
-    statusFile: new StatusFile($argv[3]),
-))->run();
 """
 
 
 def test_pause(new_server, client, tmp_path):
-    folder, script, path = tmp_path / "paused", tmp_path / "worker.php", tmp_path / "status.json"
-    script.write_text(PAUSABLE % PHP_FOLDER)
+    folder, file, path = tmp_path / "paused", tmp_path / "functions.php", tmp_path / "status.json"
+    file.write_text(PAUSABLE)
     server = new_server()
     folder.mkdir()
     (folder / "c").touch()
     worker = PhpWorker(
         tmp_path / "log",
-        [],
-        str(folder),
-        server.address,
-        str(path),
-        client_id=None,
-        script=str(script),
+        [server],
+        f"--functions={file}",
+        f"--paused-dir={folder}",
+        f"--status-file={path}",
     )
 
     def sockets():
