@@ -300,7 +300,6 @@ output:
   type: str
 """
 
-import math
 import re
 
 from ansible.module_utils.basic import AnsibleModule
@@ -371,7 +370,8 @@ def request_from(params):
     """Return the fleet.Request; raises InvalidOption for numbers that make no sense."""
     for option, (least, most) in _BOUNDS.items():
         value = params[option]
-        if not math.isfinite(value) or not least <= value <= most:
+        # Not a number is neither above nor below.
+        if not least <= value <= most:
             problem = f"is below {least}" if value < least else "is out of range"
             way_out = f"Use {least} or more" if value < least else f"Use {least} to {most}"
             raise InvalidOption(option, value, problem, way_out)
@@ -381,7 +381,7 @@ def request_from(params):
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", params["fleet"]):
         raise InvalidOption(
             "fleet",
-            values.short(params["fleet"]),
+            params["fleet"],
             "is not a usable name",
             "Use letters, digits, '_' and '-', at most 100",
         )

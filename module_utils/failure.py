@@ -5,6 +5,24 @@
 
 from __future__ import annotations
 
+_LONGEST_VALUE = 300
+_LONGEST_PART = 1500
+
+
+def shown(value):
+    """Return the value as errors show it, cut where it would fill the screen."""
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):
+        # Nested too deeply, or a number with thousands of digits.
+        return "(not shown)"
+    return text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE] + "..."
+
+
+def _sentences(option, value, problem, way_out):
+    # Both may repeat a part of the value.
+    return f"{option}: {shown(value)} {problem[:_LONGEST_PART]}. {way_out[:_LONGEST_PART]}"
+
 
 class GearvisorError(Exception):
     """A failure the user can act on; module.run() turns it into fail_json.
@@ -24,7 +42,7 @@ class InvalidOption(GearvisorError):
     """
 
     def __init__(self, option, value, problem, way_out, **details):
-        super().__init__(f"{option}: {value!r} {problem}. {way_out}", option=option, **details)
+        super().__init__(_sentences(option, value, problem, way_out), option=option, **details)
 
 
 class Refused(GearvisorError):
@@ -34,7 +52,7 @@ class Refused(GearvisorError):
     """
 
     def __init__(self, option, value, problem, way_out, **details):
-        super().__init__(f"{option}: {value!r} {problem}. {way_out}", option=option, **details)
+        super().__init__(_sentences(option, value, problem, way_out), option=option, **details)
 
 
 class Interrupted(BaseException):

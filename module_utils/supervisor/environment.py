@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping
 
 from ..failure import InvalidOption
-from .values import EXPANSIONS, MOST_ITEMS, checked_text, short
+from .values import EXPANSIONS, MOST_ITEMS, checked_text
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}\Z")
 _EXPANSION = re.compile(r"%\(([^()\s]{1,300})\)")
@@ -71,7 +71,7 @@ def _typed(option, value):
         if not _NAME.match(str(name)):
             raise InvalidOption(
                 option,
-                short(name),
+                name,
                 "is not a valid name of an environment variable",
                 "Use letters, digits and '_'",
             )

@@ -227,7 +227,7 @@ def typed_program(name, given, defaults=None, kind="program"):
     if not PROGRAM_NAME.match(name):
         raise InvalidOption(
             PARAMETERS[kind],
-            values.short(name),
+            name,
             "is not a usable program name",
             "Use letters, digits, '_', '.' and '-', beginning with a letter or digit, at most 100: "
             "the name becomes a file name and a section name",
@@ -292,7 +292,7 @@ def typed_options(where, given, kind="program"):
             # Its value is not shown: it may be a misspelt environment.
             raise InvalidOption(
                 where,
-                values.short(option),
+                option,
                 f"is not an option of a Supervisor {kind}",
                 _hint(option, kind),
             )

@@ -43,11 +43,20 @@ EXPANSIONS = (
 _USER = r"[A-Za-z0-9_.][A-Za-z0-9_.@+$-]{0,254}"
 
 
+def scalar(value):
+    """Return text and numbers as text, and "" for anything else."""
+    try:
+        return str(value) if isinstance(value, (str, int, float)) else ""
+    except ValueError:
+        # A number with thousands of digits.
+        return ""
+
+
 def text(option, value):
     """Text for one line of Supervisor's configuration."""
-    if isinstance(value, (dict, list, bool)):
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise InvalidOption(option, value, "is not text", "Write it as one quoted string")
-    result = checked_text(option, str(value))
+    result = checked_text(option, scalar(value))
     if re.search(r"\s[;#]", result):
         raise InvalidOption(
             option,
@@ -63,7 +72,7 @@ def checked_text(option, value, longest=_LONGEST_TEXT, shown=None):
     if len(value) >= longest or len(value.encode(errors="replace")) >= longest:
         raise InvalidOption(
             option,
-            shown or value[:40] + "...",
+            shown or value,
             f"is {len(value)} characters long, and the limit is {longest - 1} bytes",
             "Put it into a file that the program reads",
         )
@@ -90,10 +99,10 @@ def boolean(option, value):
         return value
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    word = str(value)[:20].strip().lower()
+    word = scalar(value)[:20].strip().lower()
     if word in _BOOLEANS:
         return _BOOLEANS[word]
-    raise InvalidOption(option, short(value), "is neither true nor false", "Write true or false")
+    raise InvalidOption(option, value, "is neither true nor false", "Write true or false")
 
 
 def number(option, value, lowest=0, highest=MOST_ITEMS, why="the limit"):
@@ -101,12 +110,12 @@ def number(option, value, lowest=0, highest=MOST_ITEMS, why="the limit"):
     if isinstance(value, float) and value.is_integer():
         # As Jinja divides: {{ 24 / 2 }} is 12.0.
         value = int(value)
-    digits = "" if isinstance(value, bool) else str(value)[:30].strip()
+    digits = "" if isinstance(value, bool) else scalar(value)[:30].strip()
     if re.match(r"-?[0-9]+\.0\Z", digits):
         digits = digits[:-2]
     if not re.match(r"-?[0-9]{1,20}\Z", digits):
         raise InvalidOption(
-            option, short(value), "is not a whole number", "Write digits only, without a unit"
+            option, value, "is not a whole number", "Write digits only, without a unit"
         )
     result = int(digits)
     if not lowest <= result <= highest:
@@ -117,11 +126,11 @@ def number(option, value, lowest=0, highest=MOST_ITEMS, why="the limit"):
 
 def byte_size(option, value, lowest=0, highest=2**40, why="the limit"):
     """A size as Supervisor writes it, such as "20MB"; kept as text."""
-    match = None if isinstance(value, bool) else _BYTES.match(str(value)[:30])
+    match = None if isinstance(value, bool) else _BYTES.match(scalar(value)[:30])
     if not match:
         raise InvalidOption(
             option,
-            short(value),
+            value,
             "is not a size",
             "Use digits, alone or followed by KB, MB or GB",
         )
@@ -137,30 +146,34 @@ def byte_count(size):
 
 
 def autorestart(option, value):
-    if str(value)[:20].strip().lower() == "unexpected":
+    if scalar(value)[:20].strip().lower() == "unexpected":
         return "unexpected"
     try:
         return boolean(option, value)
     except InvalidOption:
         raise InvalidOption(
             option,
-            short(value),
+            value,
             "is not one of Supervisor's three",
             "Use true, false or unexpected",
         ) from None
 
 
 def exit_codes(option, value):
-    codes = [code for code in _items(option, value, "exit codes") if str(code).strip()]
+    codes = [
+        code
+        for code in _items(option, value, "exit codes")
+        if not (isinstance(code, str) and code.strip() == "")
+    ]
     try:
         return [number(option, code, 0, 255, "the highest exit code") for code in codes]
     except InvalidOption as error:
         problem = "holds a code above 255" if "above" in str(error) else "is not a whole number"
-        raise InvalidOption(option, short(value), problem, "Use a list of 0 to 255") from None
+        raise InvalidOption(option, value, problem, "Use a list of 0 to 255") from None
 
 
 def signal_name(option, value):
-    name = str(value)[:20].strip().upper()
+    name = scalar(value)[:20].strip().upper()
     name = name[3:] if name.startswith("SIG") else name
     if re.match(r"[0-9]+\Z", name):
         known = int(name) in {int(item) for item in signal.Signals}
@@ -169,7 +182,7 @@ def signal_name(option, value):
     if isinstance(value, bool) or not known:
         raise InvalidOption(
             option,
-            short(value),
+            value,
             "is not a signal",
             "Use TERM, INT, HUP, QUIT, KILL, USR1 or USR2",
         )
@@ -181,14 +194,14 @@ def octal(option, value):
         return value
     raise InvalidOption(
         option,
-        short(value),
+        value,
         "is not a quoted octal mode",
         "Quote it, as in umask: '027': YAML reads 027 as 23",
     )
 
 
 def events(option, value):
-    names = [str(name)[:100].strip() for name in _items(option, value, "events")]
+    names = [scalar(name)[:100].strip() for name in _items(option, value, "events")]
     for name in names:
         if not re.match(r"[A-Z][A-Z0-9_]{0,60}\Z", name):
             raise InvalidOption(
@@ -206,7 +219,7 @@ def socket(option, value):
         return str(value)
     raise InvalidOption(
         option,
-        short(value),
+        value,
         "is not a socket",
         "Use tcp://host:port or unix:///absolute/path",
     )
@@ -238,7 +251,7 @@ def _matching(option, value, pattern, what, way_out):
 def functions(option, value):
     """The Gearman functions that each process of the program serves."""
     names = [
-        checked_text(option, str(name).strip(), _LONGEST_FUNCTION)
+        checked_text(option, scalar(name).strip(), _LONGEST_FUNCTION)
         for name in _items(option, value, "functions")
     ]
     if not all(names):
@@ -253,7 +266,7 @@ def release(option, value):
     if not isinstance(value, Mapping) or not {"link", "target"} <= set(value):
         raise InvalidOption(
             option,
-            short(value),
+            value,
             "does not name a link and a target",
             "Write 'link: ...' and 'target: ...'",
         )
@@ -262,7 +275,10 @@ def release(option, value):
         raise InvalidOption(
             option, unknown[0], "is not a key of a release", "Use link, target and move"
         )
-    typed = {"move": "last", **{key: str(text) for key, text in value.items() if text is not None}}
+    typed = {
+        "move": "last",
+        **{key: scalar(text) for key, text in value.items() if text is not None},
+    }
     for key in ("link", "target"):
         path = typed.get(key, "")
         plain = re.match(r"/[^\s;#\"'%]+\Z", checked_text(f"{option}.{key}", path, _LONGEST_PATH))
@@ -288,7 +304,7 @@ def release(option, value):
 def paths(option, value):
     """Files and directories that are read, such as those of a fingerprint."""
     result = [
-        checked_text(option, str(path), _LONGEST_PATH)
+        checked_text(option, scalar(path), _LONGEST_PATH)
         for path in (value if isinstance(value, list) else [value])
     ]
     for path in result:
@@ -309,7 +325,7 @@ def patterns(option, value):
     """Names as a shell writes them, such as '*.log' and 'storage/*'."""
     names = value if isinstance(value, list) else [value]
     _check_length(option, names, "patterns")
-    result = [checked_text(option, str(name), _LONGEST_PATH) for name in names]
+    result = [checked_text(option, scalar(name), _LONGEST_PATH) for name in names]
     if not all(result):
         raise InvalidOption(option, value, "has an empty pattern", "Write one such as '*.log'")
     return result
@@ -317,7 +333,7 @@ def patterns(option, value):
 
 def _items(option, value, what):
     """Return the items of a list, or of text that separates them by commas."""
-    items = value if isinstance(value, list) else str(value)[:_LONGEST_TEXT].split(",")
+    items = value if isinstance(value, list) else scalar(value)[:_LONGEST_TEXT].split(",")
     _check_length(option, items, what)
     return items
 
@@ -330,9 +346,3 @@ def _check_length(option, items, what):
             f"is longer than {MOST_ITEMS}, the limit",
             "List fewer",
         )
-
-
-def short(value):
-    """Return *value*, or its beginning when it would fill the screen."""
-    shown = str(value) if isinstance(value, (str, int, float)) else repr(value)
-    return value if len(shown) <= 200 else shown[:200] + "..."
