@@ -263,6 +263,7 @@ def test_a_job_in_hand_is_not_run_twice_by_a_pause(
     (tmp_path / "go").touch()
     wait_until(lambda: job_server.status("hold")[:2] == (0, 0), "done")
     wait_until(lambda: read()["paused"] == ["hold"], "paused")
+    wait_until(lambda: read()["done"], "counted")
     assert read()["functions"]["hold"]["done"] == 1
 
 
