@@ -212,6 +212,7 @@ from ..module_utils.gearvisor import (  # noqa: F401
     recorder,
     reference,
     regular_file,
+    retries,
     screen,
     session,
     status_file,

@@ -161,12 +161,12 @@ class Serving:
                 return False
             data = lane.session.answer(await self._perform(lane, event))
             self.check_limits()
-            if self.stopping or len(self._servers) > 1:
-                lane.send(data)
-                await lane.stream.drain()
-                return True
-            lane.send(data + lane.session.ask())
+            more = len(self._servers) == 1 and not self.stopping
+            lane.send(data + lane.session.ask() if more else data)
+            self._house.recorder.answered(lane.number)
             await lane.stream.drain()
+            if not more:
+                return True
 
     async def _sleep(self, lane: Lane) -> None:
         """Wait for a NOOP, for a second at most; then for a sign of life."""
@@ -197,7 +197,7 @@ class Serving:
         job.over()
         if error is not None:
             final = failure(handle, error)
-        self._house.recorder.end(job, time.monotonic() - started, error, lane.number)
+        self._house.recorder.end(job, time.monotonic() - started, error)
         return final
 
     async def _result(self, function: Function, job: Job) -> bytes | str | None:

@@ -89,7 +89,7 @@ class Submission:
     ) -> None:
         name = check_function(function)
         if unique is None:
-            unique = unique_ids.make()
+            unique = unique_ids.make(at)
         unique_id = check_unique(unique)
         if priority not in PRIORITIES:
             raise ValueError(f"priority {priority!r} is not one of {', '.join(PRIORITIES)}")

@@ -31,6 +31,9 @@ ANSWER_TIMEOUT = 30.0  # seconds without an answer after which a job server coun
 ANSWER_TIMEOUT_BUSY = 5.0  # seconds, for the one asked for a job while another is connected
 RETRY_FIRST, RETRY_MOST = 0.1, 5.0  # seconds between attempts to connect, doubling
 
+# A sign of life is due. In all other states whoever asked the job server reads its answer.
+_QUIET = (State.GREETED, State.PROBED)
+
 Sender = Callable[[bytes], None]
 
 
@@ -73,7 +76,8 @@ class JobServer:
     """One of them. lane: its connection, None while it is away.
 
     ahead: further connections, by which a worker asks for jobs ahead. answered: it answered on this
-    connection as job servers do. up: as last logged.
+    connection as job servers do. up: as last logged. hands_out_again: see retries.py; None: it was
+    not asked.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -85,6 +89,7 @@ class JobServer:
         self.number = -1  # the file descriptor of the lane, while it is watched
         self.answered = False
         self.up: bool | None = None
+        self.hands_out_again: bool | None = None
         self.retry_at = 0.0  # on the monotonic clock
         self.retry_pause = RETRY_FIRST
 
@@ -212,11 +217,56 @@ class JobServers:
             del self._by_number[server.number]
             server.number = -1
         server.answered = False
+        server.hands_out_again = None
         if server.up is not False:
             log.warning("job server is away, trying again: %s", error)
             server.up = False
         server.retry_at = time.monotonic() + server.retry_pause * random.uniform(0.5, 1)
         server.retry_pause = min(2 * server.retry_pause, RETRY_MOST)
+
+    def open_ahead(self, server: JobServer, number: int) -> None:
+        """Open further lanes that are ready to be asked; what fails is left for later.
+
+        None where a job that was asked for ahead would be gone if this process died.
+        """
+        if server.ahead or not self._hands_out_again(server):
+            return
+        while len(server.ahead) < number:
+            try:
+                lane = self.open_lane(server, CONNECT_TIMEOUT_BUSY)
+                ends = time.monotonic() + CONNECT_TIMEOUT_BUSY
+                while lane.session.state != State.READY:
+                    lane.receive(CONNECT_TIMEOUT_BUSY)
+                    if time.monotonic() > ends:
+                        raise no_answer(server.name, CONNECT_TIMEOUT_BUSY)
+            except (ServerUnavailable, ProtocolError):
+                return
+            server.ahead.append(lane)
+
+    def _hands_out_again(self, server: JobServer) -> bool:
+        """Ask once for each time that it is connected to."""
+        if server.hands_out_again is None:
+            from .retries import hands_out_again
+
+            server.hands_out_again = hands_out_again(
+                lambda: Connection(
+                    server.host, server.port, CONNECT_TIMEOUT_BUSY, self._ssl_context
+                )
+            )
+            if not server.hands_out_again:
+                log.warning(
+                    "no job of %s is asked for ahead: with its --job-retries of 1, one would be"
+                    " lost with its worker. Set it to 2 or more, or to 0",
+                    server.name,
+                )
+        return server.hands_out_again
+
+    def close_ahead(self, server: JobServer, timeout: float) -> None:
+        """Close the further lanes that neither have a job nor were asked for one."""
+        for lane in list(server.ahead):
+            if lane.session.state == State.READY:
+                lane.connection.finish(timeout)
+                server.ahead.remove(lane)
 
     # Sleep
 
@@ -232,7 +282,7 @@ class JobServers:
                     if quiet >= POLL:
                         lane.stirred_at = now
                         lane.send(lane.session.probe())
-                elif quiet > ANSWER_TIMEOUT:
+                elif lane.session.state in _QUIET and quiet > ANSWER_TIMEOUT:
                     raise no_answer(server.name, ANSWER_TIMEOUT)
             except ServerUnavailable as error:
                 self.lost(server, error)
@@ -251,11 +301,12 @@ class JobServers:
         """Wait for what sleeping job servers send; who sends something is awake, or lost."""
         for number, _event in self._poll.poll(timeout * 1000):
             server = self._by_number.get(number)
-            # None: wake_up() was called. One that is awake is asked, and its answer read, soon.
+            # None: wake_up() was called. One that is awake is asked for a job soon.
             if server is None or server.lane is None or server.awake:
                 continue
-            server.lane.session.wake()
-            if not server.awake:
+            session = server.lane.session
+            session.wake()
+            if session.state in _QUIET:
                 try:
                     server.lane.receive(0)
                 except (ServerUnavailable, ProtocolError) as error:

@@ -111,12 +111,13 @@ def encode(
 
     The arguments are not checked: see check_function and check_unique.
     """
-    size = sum(map(len, arguments)) + len(arguments) - 1 if arguments else 0
-    header = _HEADER.pack(RESPONSE if response else REQUEST, kind, size)
-    if not arguments:
-        return header
-    # Only the last argument is ever large: so it is copied once.
-    return b"\0".join((header + arguments[0], *arguments[1:]))
+    magic = RESPONSE if response else REQUEST
+    if not arguments or len(arguments[-1]) < _SMALL:
+        body = b"\0".join(arguments)
+        return _HEADER.pack(magic, kind, len(body)) + body
+    size = sum(map(len, arguments)) + len(arguments) - 1
+    # The last argument is copied once.
+    return b"\0".join((_HEADER.pack(magic, kind, size) + arguments[0], *arguments[1:]))
 
 
 class Decoder:

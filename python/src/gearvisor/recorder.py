@@ -31,6 +31,8 @@ class Recorder:
     status_file: where the status goes; None: nowhere. required: whether open() raises OSError when
     it cannot be written. store: where failed jobs are kept. log_jobs: log the start and the end of
     each job at level info.
+
+    died: jobs in which the processes before this one died, since one left in order.
     """
 
     def __init__(
@@ -49,7 +51,7 @@ class Recorder:
         self._file: StatusFile | None = None
         self._file_works = True
         self._publish_at = float("inf")
-        self._died = 0
+        self.died = 0
         self._log_jobs = log_jobs
 
     def open(
@@ -70,7 +72,7 @@ class Recorder:
         from .status_file import VERSION, pid_started
         from .status_writer import StatusFile
 
-        self._died = _died_before(self._path)
+        self.died = _died_before(self._path)
         self._fixed = {
             "version": VERSION,
             "language": "python",
@@ -107,8 +109,11 @@ class Recorder:
             log.info("job %s of %s, unique %s, starts", job.handle, job.function, job.unique,
                      extra=log_fields(job, None, "started"))  # fmt: skip
 
-    def end(self, job: Job, seconds: float, error: BaseException | None, lane: int = 0) -> None:
-        """Note that a job is over, before its answer is sent; error: what it failed by."""
+    def end(self, job: Job, seconds: float, error: BaseException | None) -> None:
+        """Count a job that is over, and keep it if it failed, before its answer is sent.
+
+        error: what it failed by. answered() has to follow.
+        """
         self._counters.add(job.raw_function, seconds, error is not None)
         if error is not None:
             log_failure(job, error, seconds)
@@ -120,6 +125,9 @@ class Recorder:
                     "job %s of %s, unique %s, %s in %.3f s",
                     job.handle, job.function, job.unique, outcome, seconds,
                     extra=log_fields(job, seconds, outcome))  # fmt: skip
+
+    def answered(self, lane: int = 0) -> None:
+        """Note that no job is in progress: its answer was sent, and the job server is at work."""
         if self._file is not None:
             self._file.end_job(lane)
 
@@ -172,7 +180,7 @@ class Recorder:
         return {
             **self._fixed,
             **self._counters.snapshot(self._servers()),
-            "died": self._died,
+            "died": self.died,
             "paused": sorted(each.decode(errors="replace") for each in self._paused()),
             "rss": rss,
             "failed_jobs": {

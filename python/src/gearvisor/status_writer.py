@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
+# A part of each job's cost: formatting text is twice as fast as formatting bytes.
+_JOB = '{{"function": {}, "handle": {}, "unique": {}, "since": {:.3f}, "wait": {}}}'.format
+
 _TEXT_ROOM = 63  # bytes kept of a handle and of a unique id: what the protocol allows
 
 
@@ -24,7 +27,7 @@ class StatusFile:
 
     def __init__(self, path: str, functions: Sequence[bytes], lanes: int = 1) -> None:
         self.path = path
-        self._functions = {name: self._json_text(name) for name in functions}
+        self._functions = {name: _json_text(name) for name in functions}
         longest = max((len(name) for name in self._functions.values()), default=2)
         # A byte that is not UTF-8 takes six characters in JSON.
         self._room = longest + 2 * (6 * _TEXT_ROOM + 2) + 120
@@ -32,9 +35,6 @@ class StatusFile:
         self._lanes = [self._free] * lanes
         self._offsets: list[int] = []
         self._descriptor = -1
-
-    def _json_text(self, text: bytes) -> bytes:
-        return encode_basestring_ascii(text.decode(errors="replace")).encode("ascii")
 
     def write(self, snapshot: Mapping[str, Any]) -> None:
         """Replace the file at once, so that a reader never sees half of it; raises OSError."""
@@ -78,24 +78,21 @@ class StatusFile:
         lane: int = 0,
     ) -> None:
         """Note a job in the file before its function is called; since: seconds of the epoch."""
-        self._put(
-            lane,
-            b'{"function": %s, "handle": %s, "unique": %s, "since": %.3f, "wait": %s}'
-            % (
-                self._functions.get(function) or b'""',
-                self._json_text(handle[:_TEXT_ROOM]),
-                self._json_text(unique[:_TEXT_ROOM]),
-                since,
-                b"null" if wait is None else b"%.3f" % wait,
-            ),
+        record = _JOB(
+            self._functions[function],
+            _json_text(handle[:_TEXT_ROOM]),
+            _json_text(unique[:_TEXT_ROOM]),
+            since,
+            "null" if wait is None else f"{wait:.3f}",
         )
+        self._put(lane, record.encode("ascii").ljust(self._room))
 
     def end_job(self, lane: int = 0) -> None:
         """Note that no job is in progress in a lane."""
-        self._put(lane, b"null")
+        self._put(lane, self._free)
 
     def _put(self, lane: int, record: bytes) -> None:
-        self._lanes[lane] = record = record.ljust(self._room)
+        self._lanes[lane] = record
         if self._descriptor >= 0:
             try:
                 os.pwrite(self._descriptor, record, self._offsets[lane])
@@ -111,6 +108,10 @@ class StatusFile:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def _json_text(text: bytes) -> str:
+    return encode_basestring_ascii(text.decode("utf-8", "replace"))
 
 
 def remove(path: str) -> None:

@@ -17,9 +17,14 @@ _UUID7 = re.compile(r"([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[89ab][0-9a-f]{3}
 SKEW = 300.0  # seconds that a client's clock may be ahead of ours
 
 
-def make() -> str:
-    """Return a new unique id; later ones sort behind earlier ones, to a quarter microsecond."""
-    milliseconds, rest = divmod(time.time_ns(), 1_000_000)
+def make(at: float | None = None) -> str:
+    """Return a new unique id; later ones sort behind earlier ones, to a quarter microsecond.
+
+    at: when its job may start, in seconds since the epoch: from then on it waits.
+    """
+    nanoseconds = time.time_ns() if at is None else max(0, int(at * 1e9))
+    milliseconds, rest = divmod(nanoseconds, 1_000_000)
+    milliseconds &= 2**48 - 1
     number = milliseconds << 80 | 0x7 << 76 | (rest << 12) // 1_000_000 << 64
     number |= 0b10 << 62 | int.from_bytes(os.urandom(8), "big") >> 2
     text = f"{number:032x}"

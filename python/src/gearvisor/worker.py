@@ -39,7 +39,7 @@ from .protocol import (
     check_function,
     encode,
 )
-from .session import Assigned, NoJob, Session
+from .session import Assigned, NoJob, Session, State
 
 if TYPE_CHECKING:
     import ssl
@@ -249,34 +249,56 @@ class Worker:
     # Jobs
 
     def _serve(self, server: JobServer) -> None:
-        """Grab jobs of one job server and do them, until it has none or it is another's turn."""
+        """Do jobs of one job server, until it has none or it is another's turn."""
         self._turn_ends = time.monotonic() + TURN
-        asked = deque(server.lanes)
+        asked: deque[Lane] = deque()  # whose answers are due, in this order
         try:
-            for lane in asked:
+            for lane in server.lanes:
                 lane.send(lane.session.ask())
+                asked.append(lane)
             while asked:
                 lane = asked.popleft()
                 job = self._assignment(server, lane)
                 if job is None:
-                    lane.sleep(time.monotonic())
+                    if lane is server.lane:
+                        lane.sleep(time.monotonic())
+                        self._short_jobs = 0
                     continue
                 data = lane.session.answer(self._perform(lane, job))
+                self._check_limits(len(asked))
+                more = not (self._stopping or self._others_turn(server))
                 if len(data) > _LONG:
                     self._deadlines.rest()
                     lane.connection.stall = self._servers.patience(server)
-                self._check_limits(len(asked))
-                if self._stopping or self._others_turn(server):
-                    lane.send(data)
-                elif len(data) > _LONG:
                     lane.send(data)  # apart, so that it is not copied
+                    data = b""
+                if more and (lane is server.lane or self._short_jobs >= SHORT_JOBS):
+                    data += lane.session.ask()
+                    asked.append(lane)
+                if data:
+                    lane.send(data)
+                self._house.recorder.answered()
+                if self._prefetch > 1:
+                    self._look_ahead(server, more, asked)
+            if not server.awake:
+                self._servers.close_ahead(server, STOP_TIMEOUT)
+        except (ServerUnavailable, ProtocolError) as error:
+            self._house.recorder.answered()
+            self._servers.lost(server, error)
+
+    def _look_ahead(self, server: JobServer, more: bool, asked: deque[Lane]) -> None:
+        """Start or stop to ask for jobs ahead; see docs/decisions/0013.
+
+        Nothing is ever given back: a lane that is asked for a job, or has one, comes to its turn.
+        """
+        if self._short_jobs < SHORT_JOBS:
+            self._servers.close_ahead(server, STOP_TIMEOUT)
+        elif more and not self._house.recorder.died:
+            self._servers.open_ahead(server, self._prefetch - 1)
+            for lane in server.ahead:
+                if lane.session.state == State.READY:
                     lane.send(lane.session.ask())
                     asked.append(lane)
-                else:
-                    lane.send(data + lane.session.ask())
-                    asked.append(lane)
-        except (ServerUnavailable, ProtocolError) as error:
-            self._servers.lost(server, error)
 
     def _others_turn(self, server: JobServer) -> bool:
         """Whether its turn is over and another may have a job, or is due to be connected to."""
@@ -347,6 +369,8 @@ class Worker:
         if os.getpid() != self._pid:
             _leave_as_child(error)
         now = time.monotonic()
+        short = error is None and now - started < SHORT_JOB
+        self._short_jobs = self._short_jobs + 1 if short else 0
         if error is not None:
             self._deadlines.rest()  # a failed job may be written to a slow disk
             final = failure(handle, error)

@@ -42,3 +42,7 @@ def test_a_clock_that_is_ahead_never_gives_a_negative_wait():
     now, unique = time.time(), unique_ids.make()
     assert unique_ids.made_at(unique, now - 60) == now - 60
     assert unique_ids.made_at(unique, now - 10_000) is None
+
+
+def test_a_job_that_starts_later_waits_from_then_on():
+    assert unique_ids.made_at(unique_ids.make(1000.5), 1002.0) == 1000.5
