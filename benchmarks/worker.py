@@ -9,6 +9,7 @@ docs/benchmarks.md tells what is measured and why. The figures go to benchmarks/
 
 import argparse
 import collections
+import contextlib
 import json
 import os
 import re
@@ -31,6 +32,7 @@ PINNED = ("pygearman==0.2.6", "gear==0.16.0")
 SMALL = 10  # bytes
 SIZES = (SMALL, 1024, 100 * 1024, 1024 * 1024)
 FLEETS = (1, 2, 4, 8)  # workers at once
+LOADS = ("idle", "busy")  # all cores free for it, or one kept busy by another process
 QUEUED = 256 * 2**20  # bytes of payloads that gearmand is given at most; it holds them in memory
 TRIAL = 0.3  # seconds a trial must take to tell the rate of a worker
 LEAST = (
@@ -78,7 +80,7 @@ class JobServer:
         return {left.split()[2] for left, _colon, functions in rows if functions}
 
     def idle(self):
-        """Tell whether no job waits or runs."""
+        """Return whether no job waits or runs."""
         return all(line.split("\t")[1] == "0" for line in self._ask(b"status"))
 
 
@@ -120,6 +122,26 @@ class Client:
             raise SystemExit(f"A worker answered with packet {kind} and {len(answer)} bytes")
 
 
+def processor_seconds(pid):
+    """Return the processor time that a process has taken (proc_pid_stat(5), fields 14 and 15)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextlib.contextmanager
+def load(kind):
+    """Keep one core busy meanwhile, if the kind of load says so."""
+    if kind == "idle":
+        yield
+        return
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        busy.kill()
+        busy.wait()
+
+
 def wait_for(condition, what, seconds=20):
     deadline = time.monotonic() + seconds
     while not condition():
@@ -146,7 +168,7 @@ class Bench:
         for name, size, fleet in self._cases(0):
             with Fleet(self, name, fleet) as workers:
                 number = 2 * fleet
-                while (rate := self.rate(workers, number, size)) * TRIAL > number:
+                while (rate := self.rate(workers, number, size)["per_second"]) * TRIAL > number:
                     if 4 * number * size > QUEUED:
                         break
                     number *= 4
@@ -154,37 +176,56 @@ class Bench:
             self.jobs[name, size, fleet] = max(LEAST * fleet, most)
 
     def round(self, number):
-        """Measure all cases once."""
-        for name, size, fleet in self._cases(number):
-            with Fleet(self, name, fleet) as workers:
-                if (size, fleet) == (SMALL, 1):
-                    self.starts[name].append(workers.at_rest())
-                    self.latencies[name].append(self.latency())
-                rate = self.rate(workers, self.jobs[name, size, fleet], size)
-                self.rates[name, size, fleet].append(rate)
+        """Measure all cases once, with all cores free and with one kept busy."""
+        for kind in LOADS:
+            with load(kind):
+                for name, size, fleet in self._cases(number, kind):
+                    self._measure(name, size, fleet, kind)
 
-    def _cases(self, number):
-        """In each case the workers take turns, every round another one first."""
+    def _measure(self, name, size, fleet, kind):
+        with Fleet(self, name, fleet) as workers:
+            if (size, fleet) == (SMALL, 1):
+                if kind == "idle":
+                    self.starts[name].append(workers.at_rest())
+                self.latencies[name, kind].append(self.latency())
+            rate = self.rate(workers, self.jobs[name, size, fleet], size)
+            self.rates[name, size, fleet, kind].append(rate)
+
+    def _cases(self, number, kind="idle"):
+        """In each case the workers take turns, every round another one first.
+
+        With a busy core only small jobs count: large ones measure the copying.
+        """
         names = list(self.commands)
         shift = number % len(names)
-        cases = [(size, 1) for size in SIZES] + [(SMALL, fleet) for fleet in FLEETS if fleet > 1]
+        sizes = SIZES if kind == "idle" else (SMALL,)
+        cases = [(size, 1) for size in sizes] + [(SMALL, fleet) for fleet in FLEETS if fleet > 1]
         for size, fleet in cases:
             for name in names[shift:] + names[:shift]:
                 yield name, size, fleet
 
     def rate(self, workers, number, size):
-        """Return the jobs done in a second, from a full queue to the answer of the last in it."""
+        """Return jobs per second, from a full queue to the answer of the last in it.
+
+        With them, the processor time per job of the workers and of gearmand, in seconds.
+        """
         payload = os.urandom(size)
         workers.hold()
         self.client.queue(number - 1, payload)
         # It is taken last, for a queue is first in, first out.
         self.client.start(payload)
+        before = workers.processor_seconds(), processor_seconds(self.server.process.pid)
         started = time.perf_counter()
         workers.go_on()
         self.client.finish(payload)
         seconds = time.perf_counter() - started
+        after = workers.processor_seconds(), processor_seconds(self.server.process.pid)
         wait_for(self.server.idle, "The end of all jobs")
-        return number / seconds
+        return {
+            "per_second": number / seconds,
+            "worker_time": (after[0] - before[0]) / number,
+            "gearmand_time": (after[1] - before[1]) / number,
+        }
 
     def latency(self):
         """Return the median and the 99th percentile of round trips one after the other, in seconds."""
@@ -207,13 +248,17 @@ class Bench:
                     "worker": name,
                     "bytes": size,
                     "at_once": fleet,
+                    "load": kind,
                     "jobs": self.jobs[name, size, fleet],
-                    "per_second": summary(values),
+                    **figures(values),
                 }
-                for (name, size, fleet), values in self.rates.items()
+                for (name, size, fleet, kind), values in self.rates.items()
             ],
-            "latency": by_name(self.latencies),
-            "start": by_name(self.starts),
+            "latency": [
+                {"worker": name, "load": kind, **figures(values)}
+                for (name, kind), values in self.latencies.items()
+            ],
+            "start": {name: figures(values) for name, values in self.starts.items()},
         }
 
 
@@ -260,6 +305,10 @@ class Fleet:
         for process in self._processes:
             process.send_signal(number)
 
+    def processor_seconds(self):
+        """Return the processor time that all of them have taken so far."""
+        return sum(processor_seconds(process.pid) for process in self._processes)
+
     def at_rest(self):
         """Return the time one took to register, and its memory before the first job, in KiB."""
         time.sleep(0.2)
@@ -268,12 +317,9 @@ class Fleet:
         return {"seconds": self.seconds, "rss": int(memory["Rss"]), "pss": int(memory["Pss"])}
 
 
-def by_name(samples):
-    """Return the summary of each figure in {name: [{figure: value}]}."""
-    return {
-        name: {figure: summary([sample[figure] for sample in each]) for figure in each[0]}
-        for name, each in samples.items()
-    }
+def figures(samples):
+    """Return the summary of each figure in [{figure: value}]."""
+    return {each: summary([sample[each] for sample in samples]) for each in samples[0]}
 
 
 def summary(values):
@@ -281,7 +327,7 @@ def summary(values):
         "median": statistics.median(values),
         "least": min(values),
         "most": max(values),
-        "samples": [round(value, 6) for value in values],
+        "samples": [round(value, 9) for value in values],
     }
 
 
@@ -302,6 +348,7 @@ def build(scratch):
     options = ["--server=127.0.0.1:{port}", "--client-id={id}"]
     return {
         "ours": ours + options,
+        "ahead": ours + options + ["--prefetch=2", "--job-timeout=60"],
         "c": [str(scratch / "c_worker"), "{port}", "{id}"],
         "php": php + options,
         "pygearman": [python, str(WORKERS / "pygearman_worker.py"), "{port}", "{id}"],
@@ -341,7 +388,7 @@ def main():
         "--seconds",
         type=positive,
         default=1.2,
-        help="about so long a sample takes (default 1.2: ten minutes in all)",
+        help="about so long a sample takes (default 1.2: about 20 minutes in all)",
     )
     parser.add_argument(
         "--results",

@@ -33,6 +33,7 @@ def test_later_ids_sort_behind_earlier_ones():
     "unique",
     ["", "order-17", str(uuid.uuid4()), uuid.uuid4().hex, "gvr:0193:2", "\udcff\n", "f" * 63,
      unique_ids.make().replace("-", ""), unique_ids.make() + "x"],
+    ids=range(9),
 )  # fmt: skip
 def test_other_ids_show_nothing(unique):
     assert unique_ids.made_at(unique, time.time()) is None
