@@ -25,10 +25,11 @@ from .command_line import (
     ssl_context,
 )
 from .failed_store import FailedStore, default_directory
+from .job_runner import SHORT_JOB
 from .jobs import is_async_callable
 from .logs import configure as configure_log
 from .protocol import MAX_PACKET, check_client_id, check_function
-from .worker import SHORT_JOB, Worker, default_client_id
+from .worker import Worker, default_client_id
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

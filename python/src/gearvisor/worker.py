@@ -17,40 +17,31 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
 import time
-from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Callable, Union
+from typing import TYPE_CHECKING
 
-from . import job_servers, limits
+from . import job_runner, job_servers, limits, serving
 from .connection import parse_servers
 from .deadlines import Deadlines
 from .errors import ProtocolError, ServerUnavailable
 from .housekeeping import Housekeeping
-from .job_servers import JobServer, JobServers, Lane
+from .job_runner import JobRunner
+from .job_servers import JobServers
 from .jobs import Job as Job  # which belongs to this module's interface
-from .jobs import completed, failure, is_async_callable, log
-from .protocol import (
-    MAX_CLIENT_ID,
-    MAX_PACKET,
-    Packet,
-    check_client_id,
-    check_function,
-    encode,
-)
-from .session import Assigned, NoJob, Session, State
+from .jobs import is_async_callable, log
+from .protocol import MAX_CLIENT_ID, MAX_PACKET, Packet, check_client_id, check_function
+from .serving import Serving
+from .session import Session
 
 if TYPE_CHECKING:
     import ssl
 
     from .failed_store import FailedStore
 
-TURN = 0.002  # seconds: jobs of a job server follow each other for so long, if others have any
-STOP_TIMEOUT = 3.0  # seconds to wait for a job server's last answer when stopping
-CHORES_EVERY = 0.25  # seconds: whether there are any is asked so often
-
 # They belong to this module's interface.
+TURN = serving.TURN
+STOP_TIMEOUT = serving.STOP_TIMEOUT
 POLL = job_servers.POLL
 CONNECT_TIMEOUT = job_servers.CONNECT_TIMEOUT
 CONNECT_TIMEOUT_BUSY = job_servers.CONNECT_TIMEOUT_BUSY
@@ -58,13 +49,7 @@ ANSWER_TIMEOUT = job_servers.ANSWER_TIMEOUT
 ANSWER_TIMEOUT_BUSY = job_servers.ANSWER_TIMEOUT_BUSY
 RETRY_FIRST, RETRY_MOST = job_servers.RETRY_FIRST, job_servers.RETRY_MOST
 MEMORY_CHECK = limits.MEMORY_CHECK
-
-SHORT_JOB = 0.005  # seconds: after a longer job a worker asks for no job ahead
-SHORT_JOBS = 100  # so many in a row before it does
-
-_LONG = 2**16  # bytes of a final packet that a job server may need a while to take
-
-Function = Callable[[Job], Union[bytes, str, None]]
+Function = job_runner.Function
 
 
 class Worker:
@@ -132,17 +117,12 @@ class Worker:
         self.counters = self._house.counters
         self._functions: dict[bytes, Function] = {}
         self._max_packet = max_packet
-        self._prefetch = prefetch
-        self._limited = bool(self._house.limits)
         self._deadlines = Deadlines(job_timeout, stop_timeout)
         self._servers = JobServers(
             parse_servers(servers), ssl_context, self._new_session, self._deadlines.unbroken
         )
-        self._pid = os.getpid()
-        self._chores_at = 0.0  # on the monotonic clock
-        self._turn_ends = 0.0  # likewise, of the job server that is served
-        self._short_jobs = 0  # in a row
-        self._stopping = False
+        self._runner = JobRunner(self._functions, self._house.recorder, self._deadlines)
+        self._serving = Serving(self._servers, self._house, self._runner, self._deadlines, prefetch)
 
     def register(self, name: str, function: Function) -> None:
         """Serve `function` under `name`; to be called before run().
@@ -160,7 +140,7 @@ class Worker:
 
     def stop(self) -> None:
         """Make run() return after the running job. Safe in threads and signal handlers."""
-        self._stopping = True
+        self._serving.stopping = True
         self._deadlines.stop()
         self._servers.wake_up()
 
@@ -174,21 +154,21 @@ class Worker:
         if handle_signals:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._on_signal)
-        self._pid = os.getpid()
+        self._runner.start()
         self._deadlines.install()
         try:
             self._house.start(time.monotonic(), self._answering)
-            while not self._stopping:
+            while not self._serving.stopping:
                 self._connect_missing()
                 server = self._servers.next_awake()
                 if server is None:
                     self._sleep()
                 else:
-                    self._serve(server)
-                self._check_limits()
+                    self._serving.serve(server)
+                self._serving.check_limits()
         finally:
             self._deadlines.remove()
-            self._servers.close(STOP_TIMEOUT)
+            self._servers.close(serving.STOP_TIMEOUT)
             self._house.stop()
 
     def _on_signal(self, _number: int, _frame: object) -> None:
@@ -204,179 +184,25 @@ class Worker:
     def _answering(self) -> dict[str, bool]:
         return {each.name: each.answered for each in self._servers}
 
-    def _check_limits(self, under_way: int = 0) -> None:
-        """Leave, if a limit is reached; under_way: jobs that are asked for already."""
-        if not self._limited or self._stopping:
-            return
-        reason = self._house.reason_to_leave(under_way)
-        if reason is not None:
-            log.info("leaving: %s for one process reached", reason)
-            self._stopping = True
-
-    def _chores(self, now: float) -> None:
-        if now < self._chores_at:
-            return
-        self._chores_at = now + CHORES_EVERY
-        if not self._house.chores(now):
-            return
-        for server in self._servers:
-            try:
-                for lane in server.lanes:
-                    data = lane.session.pause(self._house.pauses.functions)
-                    if data:
-                        lane.send(data)
-            except ServerUnavailable as error:
-                self._servers.lost(server, error)
-
     def _connect_missing(self) -> None:
         """Connect to each job server that is away and whose time to try again has come."""
         for server in self._servers:
-            if server.lane is None and server.retry_at <= time.monotonic() and not self._stopping:
+            if (
+                server.lane is None
+                and server.retry_at <= time.monotonic()
+                and not self._serving.stopping
+            ):
                 self._deadlines.rest()
                 self._servers.connect(server)
 
     def _sleep(self) -> None:
         """Wait for a NOOP, until something is to be done unbidden."""
         now = time.monotonic()
-        self._chores(now)
+        self._serving.chores(now)
         self._deadlines.rest()
         self._servers.stir(now)
         timeout = self._servers.patience_of_sleep(now)
-        if self._limited:
-            timeout = max(0.0, min(timeout, self._house.limits.seconds_left()))
-        self._servers.wait(timeout)
-
-    # Jobs
-
-    def _serve(self, server: JobServer) -> None:
-        """Do jobs of one job server, until it has none or it is another's turn."""
-        self._turn_ends = time.monotonic() + TURN
-        asked: deque[Lane] = deque()  # whose answers are due, in this order
-        try:
-            for lane in server.lanes:
-                lane.send(lane.session.ask())
-                asked.append(lane)
-            while asked:
-                lane = asked.popleft()
-                job = self._assignment(server, lane)
-                if job is None:
-                    if lane is server.lane:
-                        lane.sleep(time.monotonic())
-                        self._short_jobs = 0
-                    continue
-                data = lane.session.answer(self._perform(lane, job))
-                self._check_limits(len(asked))
-                more = not (self._stopping or self._others_turn(server))
-                if len(data) > _LONG:
-                    self._deadlines.rest()
-                    lane.connection.stall = self._servers.patience(server)
-                    lane.send(data)  # apart, so that it is not copied
-                    data = b""
-                if more and (lane is server.lane or self._short_jobs >= SHORT_JOBS):
-                    data += lane.session.ask()
-                    asked.append(lane)
-                if data:
-                    lane.send(data)
-                self._house.recorder.answered()
-                if self._prefetch > 1:
-                    self._look_ahead(server, more, asked)
-            if not server.awake:
-                self._servers.close_ahead(server, STOP_TIMEOUT)
-        except (ServerUnavailable, ProtocolError) as error:
-            self._house.recorder.answered()
-            self._servers.lost(server, error)
-
-    def _look_ahead(self, server: JobServer, more: bool, asked: deque[Lane]) -> None:
-        """Start or stop to ask for jobs ahead; see docs/decisions/0013.
-
-        Nothing is ever given back: a lane that is asked for a job, or has one, comes to its turn.
-        """
-        if self._short_jobs < SHORT_JOBS:
-            self._servers.close_ahead(server, STOP_TIMEOUT)
-        elif more and not self._house.recorder.died:
-            self._servers.open_ahead(server, self._prefetch - 1)
-            for lane in server.ahead:
-                if lane.session.state == State.READY:
-                    lane.send(lane.session.ask())
-                    asked.append(lane)
-
-    def _others_turn(self, server: JobServer) -> bool:
-        """Whether its turn is over and another may have a job, or is due to be connected to."""
-        if len(self._servers) == 1:
-            return False
-        now = time.monotonic()
-        if now < self._turn_ends:
-            return False
-        self._turn_ends = now + TURN
-        self._servers.stir(now)
-        self._servers.wait(0)
-        return self._servers.are_due(now) or any(
-            other.awake for other in self._servers.others_of(server)
-        )
-
-    def _assignment(self, server: JobServer, lane: Lane) -> Assigned | None:
-        """Return the job that was asked for, or None: the job server has none."""
-        waiting_since, missing = 0.0, 0
-        while True:
-            event = lane.receive(job_servers.POLL)
-            if type(event) is Assigned or type(event) is NoJob:
-                if not server.answered:
-                    self._answered(server)
-                return event if type(event) is Assigned else None
-            now = time.monotonic()
-            if event is None:
-                self._deadlines.rest()
-                self._chores(now)
-            if not waiting_since or lane.session.missing != missing:  # some of a long packet came
-                waiting_since, missing = now, lane.session.missing
-            limit = STOP_TIMEOUT if self._stopping else self._servers.patience(server)
-            if now - waiting_since > limit:
-                raise no_answer(server.name, limit)
-
-    def _answered(self, server: JobServer) -> None:
-        """Note that a job server really is there: something else may have taken the connection."""
-        server.answered = True
-        server.retry_pause = RETRY_FIRST
-        if not server.up:
-            log.info("serving %s as %s", server.name, self.client_id)
-            server.up = True
-
-    def _perform(self, lane: Lane, assigned: Assigned) -> bytes:
-        """Do a job and return its one final packet."""
-        handle, name, _unique, _data = assigned
-        job = Job(lane.send_of_job, *assigned)
-        function = self._functions.get(name)
-        if function is None:
-            log.error("job %s is for %s, which this worker has not", job.handle, job.function)
-            return encode(Packet.WORK_FAIL, handle)
-        self._house.recorder.start(job)
-        started = time.monotonic()
-        error: BaseException | None = None
-        final = b""
-        try:
-            self._deadlines.start_job(started)
-            try:
-                result = function(job)
-            finally:
-                self._deadlines.end_job()
-            final = completed(job, handle, result)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as raised:  # exit() in a function must not end the worker
-            error = raised
-            self._deadlines.end_job()  # the alarm may have come before it took effect above
-        job.over()
-        if os.getpid() != self._pid:
-            _leave_as_child(error)
-        now = time.monotonic()
-        short = error is None and now - started < SHORT_JOB
-        self._short_jobs = self._short_jobs + 1 if short else 0
-        if error is not None:
-            self._deadlines.rest()  # a failed job may be written to a slow disk
-            final = failure(handle, error)
-        self._house.recorder.end(job, now - started, error)
-        self._chores(now)
-        return final
+        self._servers.wait(max(0.0, min(timeout, self._house.limits.seconds_left())))
 
 
 def default_client_id() -> str:
@@ -407,11 +233,3 @@ def unasked(server: str, kind: Packet, arguments: list[bytes]) -> None:
         log.warning("%s replied with an error: %s", server, text)
     elif kind not in (Packet.NOOP, Packet.ECHO_RES):
         raise ProtocolError(f"{server}: a worker does not expect {kind.name}")
-
-
-def _leave_as_child(error: BaseException | None) -> None:
-    """End a process that a function forked: the job, and the connection, are its parent's."""
-    code = error.code if isinstance(error, SystemExit) else error
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code if isinstance(code, int) else int(code is not None))

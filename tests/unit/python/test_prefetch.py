@@ -12,7 +12,9 @@ import time
 import pytest
 from conftest import JobServer
 from gearvisor.client import Client
-from gearvisor.worker import SHORT_JOB, SHORT_JOBS, Worker
+from gearvisor.job_runner import SHORT_JOB
+from gearvisor.serving import SHORT_JOBS
+from gearvisor.worker import Worker
 
 MODULE = """
 import os, signal, time

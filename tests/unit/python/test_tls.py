@@ -16,8 +16,7 @@ import subprocess
 import textwrap
 
 import pytest
-from gearvisor import aio
-from gearvisor import worker as worker_module
+from gearvisor import aio, job_servers
 from gearvisor.cli import main
 from gearvisor.client import Client
 from gearvisor.errors import ServerUnavailable
@@ -137,8 +136,8 @@ def test_client_and_worker_through_the_tunnel(tunnel, authority, serve):
 def test_large_results_take_their_time_through_the_tunnel(
     monkeypatch, tunnel, authority, serve, slow_link
 ):
-    monkeypatch.setattr(worker_module, "CONNECT_TIMEOUT", 0.8)
-    monkeypatch.setattr(worker_module, "ANSWER_TIMEOUT", 0.8)
+    monkeypatch.setattr(job_servers, "CONNECT_TIMEOUT", 0.8)
+    monkeypatch.setattr(job_servers, "ANSWER_TIMEOUT", 0.8)
     address = tunnel()
     trust = context(authority, *authority.issue("me"))
     runs = []

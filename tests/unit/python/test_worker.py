@@ -13,8 +13,7 @@ import threading
 import time
 
 import pytest
-from gearvisor import job_servers, limits
-from gearvisor import worker as worker_module
+from gearvisor import job_servers, limits, serving
 from gearvisor.client import Client
 from gearvisor.errors import JobException, JobFailed
 from gearvisor.protocol import Packet, encode
@@ -153,7 +152,7 @@ def test_max_rss_ends_the_worker_after_the_job_that_grew(job_server):
     thread.start()
     submit(job_server, "small")
     assert thread.is_alive()
-    time.sleep(worker_module.MEMORY_CHECK)
+    time.sleep(limits.MEMORY_CHECK)
     submit(job_server, "grow", background=True)
     thread.join(10)
     assert not thread.is_alive() and worker.counters.total.done == 2
@@ -174,8 +173,8 @@ def test_stop_wakes_an_idle_worker_at_once(wait_until, shared_server, serve):
 
 
 def test_stop_without_any_server(monkeypatch, serve, closed_port):
-    monkeypatch.setattr(worker_module, "RETRY_FIRST", 60.0)
-    monkeypatch.setattr(worker_module, "RETRY_MOST", 60.0)
+    monkeypatch.setattr(job_servers, "RETRY_FIRST", 60.0)
+    monkeypatch.setattr(job_servers, "RETRY_MOST", 60.0)
     running = serve([closed_port], {"f": str})
     time.sleep(0.3)
     started = time.monotonic()
@@ -345,7 +344,7 @@ def test_a_silent_job_server_counts_as_lost(wait_until, peer, serve, caplog, mon
 
 
 def test_a_stray_noop_is_no_answer(peer, serve, caplog, monkeypatch):
-    monkeypatch.setattr(worker_module, "STOP_TIMEOUT", 0.1)
+    monkeypatch.setattr(serving, "STOP_TIMEOUT", 0.1)
     noop = encode(Packet.NOOP, response=True)
     running = serve([peer(noop + NO_JOB)], {"f": str})
     time.sleep(0.3)
