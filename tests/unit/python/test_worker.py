@@ -489,3 +489,23 @@ def test_memory_that_cannot_be_looked_at_costs_no_job(monkeypatch, shared_server
     serve([shared_server.address], {"f": lambda job: b"done"}, max_rss=1)
     for _ in range(2):
         assert submit(shared_server, "f").data == b"done"
+
+
+@pytest.mark.parametrize(
+    ("worker", "client_id"),
+    [
+        ("web1.example/mail_03", "web1.example/mail_03#PID"),
+        ("web 1/a\tb\u2028c", "web_1/a_b_c#PID"),
+        ("h" * 300, "h" * (126 - len(str(os.getpid()))) + "#PID"),
+        ("\u00e9" * 100, None),
+        ("\udcff\x1b/x", None),
+        ("", None),
+    ],
+)
+def test_the_client_id_is_the_name_of_the_process_in_the_fleet(monkeypatch, worker, client_id):
+    monkeypatch.setenv("GEARVISOR_WORKER", worker)
+    made = Worker(["127.0.0.1"]).client_id  # which refuses what no job server takes
+    assert made.endswith(str(os.getpid()))
+    if client_id is not None:
+        assert made == client_id.replace("PID", str(os.getpid()))
+    assert Worker(["127.0.0.1"], "mine").client_id == "mine"
