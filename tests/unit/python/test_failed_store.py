@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 
 import pytest
 from gearvisor import failed
+from gearvisor.client import Client
 from gearvisor.failed_store import TRIM_EVERY, FailedStore
 
 ID = "0190f5fe-0000-7000-8000-000000000000"
@@ -28,7 +30,7 @@ def attempt(unique=b"u", error="ValueError: no", **members):
 
 def entries(directory):
     found = {}
-    for name in os.listdir(directory):
+    for name in filter(failed.id_of, os.listdir(directory)):
         with open(directory / name, "rb") as file:
             found[failed.id_of(name)] = failed.parse(file.read(), failed.id_of(name))
     return found
@@ -171,3 +173,43 @@ def test_members_have_their_types_whatever_the_file_holds():
 )  # fmt: skip
 def test_other_ids_are_no_retries(unique):
     assert failed.parse_retry(unique) is None
+
+
+KILLED = """
+import os, signal
+
+def fails(job):
+    raise ValueError("no")
+
+step, calls = os.environ.get("KILL_AT"), {}
+for name in ("fsync", "replace"):
+    def wrapped(*arguments, _name=name, _function=getattr(os, name), **named):
+        calls[_name] = calls.get(_name, 0) + 1
+        if step == f"before {_name} {calls[_name]}":
+            os.kill(os.getpid(), signal.SIGKILL)
+        _function(*arguments, **named)
+        if step == f"after {_name} {calls[_name]}":
+            os.kill(os.getpid(), signal.SIGKILL)
+    setattr(os, name, wrapped)
+"""
+
+
+@pytest.mark.parametrize(
+    "step",
+    ["before fsync 1", "after fsync 1", "before replace 1", "after replace 1", "after fsync 2"],
+)
+def test_a_worker_killed_at_any_step_of_keeping_a_job_loses_nothing(
+    tmp_path, job_server, command, wait_until, step
+):
+    (tmp_path / "mine.py").write_text(KILLED)
+    (tmp_path / "failed").mkdir()
+    options = ("worker", "--server", job_server.address, "--failed-dir", "failed", "mine:fails")
+    with Client([job_server.address], timeout=10) as client:
+        client.submit("fails", b"payload", background=True)
+    assert command(*options, env={"KILL_AT": step}).wait(15) == -signal.SIGKILL
+    assert job_server.status("fails")[:2] == (1, 0), "not reported, so handed out again"
+    command(*options)
+    wait_until(lambda: job_server.status("fails")[:2] == (0, 0), "reported")
+    kept = entries(tmp_path / "failed")
+    assert 1 <= len(kept) <= 2, "at most a duplicate"
+    assert all(failed.payload_of(entry) == b"payload" for entry in kept.values())
