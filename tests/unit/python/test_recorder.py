@@ -291,3 +291,19 @@ def test_stop_timeout_leaves_without_the_running_job(start, submit, read, wait_u
     process.send_signal(signal.SIGTERM)
     assert process.wait(10) == 75
     assert read()["job"]["function"] == "hold"
+
+
+@pytest.mark.parametrize("kind", ["asyncio"])
+def test_concurrency_is_the_number_of_jobs_at_once_and_the_status_shows_each(
+    tmp_path, start, submit, read, wait_until, job_server
+):
+    start("--concurrency", "3")
+    handles = [submit("hold", background=True).handle for _ in range(5)]
+    wait_until(lambda: len(status_file.running(read())) == 3, "three jobs in progress")
+    assert job_server.status("hold")[:2] == (2, 3)
+    running = status_file.running(read())
+    assert {job["handle"] for job in running} <= set(handles)
+    assert [job["since"] for job in running] == sorted(job["since"] for job in running)
+    (tmp_path / "go").touch()
+    wait_until(lambda: read()["functions"]["hold"]["done"] == 5, "all are done")
+    assert status_file.running(read()) == []
