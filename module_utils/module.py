@@ -16,7 +16,7 @@ import traceback
 from ansible.module_utils.basic import AnsibleModule
 
 from .failure import GearvisorError, Interrupted, InvalidOption
-from .host import journal, lock, packages, processes, release
+from .host import files, journal, lock, packages, processes, release
 from .host.host import Host
 
 # The options of every module that changes a host.
@@ -25,6 +25,8 @@ HOST_ARGUMENTS = {
     "untested_release": {"type": "bool", "default": False},
 }
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+# Where modules write files that are not in a ChangeSet, under the lock.
+_OWN_DIRECTORIES = ("/var/lib/gearvisor", "/var/lib/gearvisor/fleets")
 _MAX_LOCK_SECONDS = 24 * 60 * 60
 _REPORT = "https://github.com/gearvisor/gearvisor/issues"
 
@@ -145,6 +147,8 @@ def recover(host, seconds):
     said = processes.end_abandoned(seconds, host.proc)
     if packages.remove_policy():
         said.append(f"An interrupted run had left {packages.POLICY}, which is as it was before")
+    for directory in _OWN_DIRECTORIES:
+        files.remove_all_temporaries(host.path(directory))
     return said + journal.recover(host)
 
 

@@ -78,6 +78,13 @@ def remove_temporaries(path):
             os.unlink(left)
 
 
+def remove_all_temporaries(directory):
+    """Remove what killed processes have left in a directory whose files only this host's runs write."""
+    for left in glob.glob(os.path.join(glob.escape(directory), f".*{_TEMPORARY}*")):
+        with contextlib.suppress(OSError):
+            os.unlink(left)
+
+
 @contextlib.contextmanager
 def _opened(directory, trusted):
     if trusted is not None:

@@ -10,7 +10,7 @@ import types
 import pytest
 
 ALL = bool(os.environ.get("GEARVISOR_TEST_ALL"))
-SAMPLES = 8
+SAMPLES = 6
 WATCHED = ("/etc/supervisor", "/etc/gearman", "/etc/systemd/system", "/var/lib/gearvisor", "/tmp")
 LEFTOVERS = ("/usr/sbin/policy-rc.d", "/usr/sbin/policy-rc.d.gearvisor")
 
@@ -117,6 +117,22 @@ def seen(case, target):
     return {"running": running, "files": files, "left": left}, pids
 
 
+def different(wanted, found):
+    """Return texts about the parts of a host that are not as they should be."""
+    texts = []
+    for part, expected in wanted.items():
+        if not isinstance(expected, dict):
+            expected, actual = {part: expected}, {part: found[part]}
+        else:
+            actual = found[part]
+        texts += [
+            f"{part}: {key} is {actual.get(key)!r} instead of {expected.get(key)!r}"
+            for key in sorted({*expected, *actual})
+            if expected.get(key) != actual.get(key)
+        ]
+    return texts
+
+
 def chosen(steps):
     if ALL:
         return range(len(steps))
@@ -142,22 +158,15 @@ def test_one_more_run_is_enough(targets, name, fault):
         target.run(case.module, case.arguments(True), fault, number)
         target.converged(case.module, case.arguments(True))
         found, pids = seen(case, target)
-        wrong = [part for part in wanted if found[part] != wanted[part]]
+        wrong = different(wanted, found)
         if pids != kept:
-            wrong.append("pids of what did not change")
+            wrong.append(f"pids of what did not change: {kept} became {pids}")
         again = target.converged(case.module, case.arguments(True))
         if again["changed"]:
-            wrong.append("a second run changes something again")
+            wrong.append(f"a second run changes something again: {again}")
         if wrong:
-            failures.append(
-                (
-                    number,
-                    steps[number],
-                    wrong,
-                    {part: found[part] for part in wrong if part in found},
-                )
-            )
+            failures.append((number, steps[number], *wrong))
     print(
         f"{case.module} ({name}), {fault}: {len(steps)} steps, {len(numbers)} tried, {len(failures)} failed"
     )
-    assert not failures, failures
+    assert not failures, "\n".join(map(str, failures))

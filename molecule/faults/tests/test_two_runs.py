@@ -8,7 +8,9 @@ WATCHED = ("/etc/supervisor", "/etc/gearman", "/var/lib/gearvisor")
 
 
 def play(lab, retries):
-    return lab.play("molecule/faults/converge.yml", "-e", f"gearman_job_server_job_retries={retries}")
+    return lab.play(
+        "molecule/faults/converge.yml", "-e", f"gearman_job_server_job_retries={retries}"
+    )
 
 
 @pytest.mark.parametrize("retries", [3, 4])
@@ -22,4 +24,6 @@ def test_both_are_ok(lab, targets, retries):
     found = [targets(name).files(*WATCHED) for name in names]
     assert [play(lab, retries)[0][name]["changed"] for name in names] == [0, 0]
     assert [targets(name).files(*WATCHED) for name in names] == found
-    assert not [path for files in found for path in files if path.startswith("/var/lib/gearvisor/journal/")]
+    assert not [
+        path for files in found for path in files if path.startswith("/var/lib/gearvisor/journal/")
+    ]
