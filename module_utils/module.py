@@ -16,7 +16,7 @@ import traceback
 from ansible.module_utils.basic import AnsibleModule
 
 from .failure import GearvisorError, Interrupted, InvalidOption
-from .host import files, journal, lock, packages, processes, release
+from .host import files, journal, lock, packages, processes, release, temporary
 from .host.host import Host
 
 # The options of every module that changes a host.
@@ -118,8 +118,13 @@ def _converged(params, converge, host, root, changes_host):
     if root:
         _check_root()
         release.check_supported(host.path(release.OS_RELEASE), params["untested_release"])
-    if not changes_host or os.geteuid() != 0:
-        return converge(params, host)
+    with temporary.directory():
+        if not changes_host or os.geteuid() != 0:
+            return converge(params, host)
+        return _changed(params, converge, host)
+
+
+def _changed(params, converge, host):
     seconds = params["lock_timeout"]
     if not 0 <= seconds <= _MAX_LOCK_SECONDS:
         raise InvalidOption(
@@ -147,6 +152,7 @@ def recover(host, seconds):
     said = processes.end_abandoned(seconds, host.proc)
     if packages.remove_policy():
         said.append(f"An interrupted run had left {packages.POLICY}, which is as it was before")
+    temporary.remove_abandoned(host.path(parent) for parent in temporary.PARENTS)
     for directory in _OWN_DIRECTORIES:
         files.remove_all_temporaries(host.path(directory))
     return said + journal.recover(host)

@@ -9,9 +9,9 @@ import os
 import pathlib
 import re
 import shutil
-import tempfile
 
 from ..failure import GearvisorError, InvalidOption
+from ..host import temporary
 from ..host.builder import Builder
 from ..host.files import write_text
 from . import archive, sapis, source
@@ -44,7 +44,7 @@ class Workshop:
 
     def __enter__(self):
         self._builder.__enter__()
-        self.directory = tempfile.mkdtemp(prefix="gearvisor-", dir=self._host.scratch)
+        self.directory = temporary.make(self._host.scratch)
         os.chmod(self.directory, 0o755)
         return self
 

@@ -34,6 +34,8 @@ def main():
     result = {}
     for top in sys.argv[1:]:
         for directory, below, names in os.walk(top):
+            # systemd's private /tmp of a unit has another name after each start.
+            below[:] = [name for name in below if not name.startswith("systemd-private-")]
             for name in sorted(below + names):
                 path = os.path.join(directory, name)
                 if not name.endswith(LEFT_OUT):
