@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import tempfile
 
-from ..failure import GearvisorError, InvalidOption, Refused
+from ..failure import GearvisorError, InvalidOption
 from ..host.changes import ChangeSet
 from ..module import Outcome, prepared
-from . import config, package_version, ports, queues, readiness, service, start_record, unit
+from . import checks, config, package_version, queues, readiness, service, start_record, unit
 from .package_version import PACKAGE
 from .restart import Decision, as_json
 from .state import State, ending
@@ -52,26 +51,18 @@ def converge(request, host, keeper=None):
     old files and server have been put back.
     """
     state = State(request, host, keeper)
-    _check_port(state)
+    checks.port(state)
     plan = _plan(state)
     if plan.changed and not host.check_mode:
         _apply(state, plan)
     return _outcome(state, plan)
 
 
-def _check_port(state):
-    settings, current = state.request.settings, state.current
-    ports.check_privilege(settings.port)
-    addresses = ports.local_addresses(settings.listen)
-    own = (current.process, current.started.port) if current else ()
-    ports.check_free(addresses, settings.port, *own)
-
-
 def _plan(state):
     changes = _changes(state)
     wanted = package_version.wanted(state.host, state.installed, state.request.version)
     if state.installed:
-        _check_arguments(state, changes)
+        checks.arguments(state, changes)
     preview = state.keeper.preview(True)
     redefined = bool(wanted) or preview.redefines or state.request.state == "restarted"
     decision = _decision(state, changes, redefined)
@@ -121,26 +112,6 @@ def _changes(state):
     return changes
 
 
-def _check_arguments(state, changes):
-    """Let gearmand itself read the configuration, as its own user. Raises GearvisorError."""
-    if config.CONFIG not in changes:
-        return
-    text = config.config_text(state.request.settings)
-    with tempfile.NamedTemporaryFile("w", prefix="gearmand-", suffix=".conf") as candidate:
-        os.fchown(candidate.fileno(), 0, service.group_id())
-        os.fchmod(candidate.fileno(), 0o640)
-        candidate.write(text)
-        candidate.flush()
-        rc, out, err = state.host.run(
-            [config.GEARMAND, "--check-args", f"--config-file={candidate.name}"], user=config.USER
-        )
-    if rc != 0:
-        raise GearvisorError(
-            f"gearmand refuses the configuration: {(err or out).strip()}. Nothing was written; "
-            "correct that option"
-        )
-
-
 def _decision(state, changes, redefined):
     """Return the Decision, or None when what runs is as requested or nothing runs."""
     current, settings = state.current, state.request.settings
@@ -175,11 +146,11 @@ def _apply(state, plan):
         done += f" but the package, {plan.packages[0]}"
         # Its files and its user exist now.
         plan.changes = _changes(state)
-        _check_arguments(state, plan.changes)
+        checks.arguments(state, plan.changes)
     with state.closed(plan.decision, done):
         try:
             with plan.changes.applied():
-                _check_queue_place(state)
+                checks.queue_place(state)
                 paths = set(plan.changes.paths()) & set(_AT_START)
                 if paths:
                     before = {path: plan.changes.before(path) for path in paths}
@@ -194,27 +165,6 @@ def _apply(state, plan):
             log = details.get("log")
             said = f". The last lines of its log: {log}" if log else ""
             raise GearvisorError(f"{error}. {back}{said}", **details) from error
-
-
-def _check_queue_place(state):
-    """Raise Refused when gearmand's user cannot write the queue's file and beside it.
-
-    SQLite makes its journal beside the file.
-    """
-    path = state.request.settings.queue.path
-    if path is None:
-        return
-    for place in (os.path.dirname(path), path):
-        real = state.host.path(place)
-        if place == path and not os.path.lexists(real):
-            continue
-        if state.host.run(["test", "-w", real], user=config.USER)[0] != 0:
-            raise Refused(
-                "queue.path",
-                path,
-                f"cannot be used: user {config.USER} may not write to {place}",
-                f"Give {config.USER} that right and access to what is above it, or choose another path",
-            )
 
 
 def _bring_up(state, plan):
@@ -275,7 +225,7 @@ def _outcome(state, plan):
     else:
         version = readiness.wait(state.keeper, address, request.ready_timeout)
     if not host.check_mode:
-        _check_file_limit(state)
+        checks.file_limit(state)
     package = state.installed
     if plan.packages and not host.check_mode:
         package = package_version.installed(host)
@@ -298,12 +248,3 @@ def _outcome(state, plan):
             "lost": as_json(plan.decision.lost) if plan.decision else {},
         },
     )
-
-
-def _check_file_limit(state):
-    wanted, process = state.request.settings.file_descriptors, state.keeper.process()
-    limit = process.file_limit() if process else None
-    if wanted and limit and limit < wanted and state.request.restart != "never":
-        state.warnings.append(
-            f"file_descriptors: this host allows gearmand only {limit} of {wanted}"
-        )

@@ -13,7 +13,7 @@ from ..host.files import read_bytes
 from ..keeper.init_script import InitScript
 from ..keeper.service import Service
 from ..keeper.unit import Unit
-from . import config, unit
+from . import config, queues, unit
 
 NAME = "gearman-job-server"
 DROP_IN = f"/etc/systemd/system/{NAME}.service.d/gearvisor.conf"
@@ -60,4 +60,6 @@ def want_defaults(changes, host, text_of):
         stat.S_IMODE(found.st_mode),
         found.st_uid,
         found.st_gid,
+        # Its options may hold a database's password.
+        queues.without_secrets,
     )

@@ -393,6 +393,60 @@ def test_anothers_file_is_left_alone(converge, child, host):
     assert text(host) == "--port=4730\n"
 
 
+def test_taking_over_one_that_was_started_by_hand(converge, child, host, port):
+    """Its options that go away are named, and Debian's file says that nothing reads it."""
+    address = ["--listen=127.0.0.1", f"--port={port}", "--log-file=none"]
+    options = ["--exceptions", "--hashtable-buckets=2000", "-t", "8"]
+    child.child = child._start([config.GEARMAND, *address, *options], port)
+    defaults = host.path(config.DEFAULTS)
+    os.makedirs(os.path.dirname(defaults))
+    with open(defaults, "w", encoding="utf-8") as file:
+        file.write('PARAMS="--exceptions --mysql-password=Hunter2"\n')
+    os.chmod(defaults, 0o600)
+    planned = converge(check_mode=True)
+    result = converge(exceptions=True)
+    for warnings, count in ((planned["warnings"], 3), (result["warnings"], 2)):
+        assert len(warnings) == count
+        assert any("--hashtable-buckets=2000 goes away" in warning for warning in warnings)
+        assert any("--threads=8 becomes 4" in warning for warning in warnings)
+    assert result["restarted"]
+    assert "Hunter2" not in str(result)
+    with open(defaults, encoding="utf-8") as file:
+        marked = file.read()
+    assert marked.startswith("# Gearvisor")
+    assert os.stat(defaults).st_mode & 0o777 == 0o600
+    again = converge(exceptions=True)
+    assert not again["changed"]
+    assert again["warnings"] == []
+    converge(state="absent")
+    with open(defaults, encoding="utf-8") as file:
+        assert file.read() == 'PARAMS="--exceptions --mysql-password=Hunter2"\n'
+
+
+def test_a_queue_that_would_outlive_it_is_not_left_behind(converge, child, host, port, root):
+    queue = sqlite(root)
+    converge(queue=queue)
+    queue_job(port)
+    with pytest.raises(InvalidOption, match=r"would leave behind .*move_queue"):
+        converge(queue=queue, state="absent")
+    result = converge(queue=queue, state="absent", restart="force")
+    assert "The queue stays, with 1 job" in result["warnings"][0]
+    assert os.path.exists(root / "queue" / "queue.sqlite3")
+
+
+def test_functions_that_cannot_be_closed_are_named_first(converge, child, port):
+    converge()
+    with contextlib.closing(Connection("127.0.0.1", port, 5)) as worker:
+        worker.send(encode(Packet.CAN_DO, b"send mail") + encode(Packet.ECHO_REQ, b"x"))
+        worker.receive(5)
+        for restart in ("auto", "drain"):
+            with pytest.raises(InvalidOption, match="cannot close 'send mail' to new jobs"):
+                converge(threads=5, restart=restart)
+        assert child.starts == 1
+    # Without its worker it does not stand in the way.
+    assert converge(threads=5)["restarted"]
+
+
 def test_absent(converge, child, port, host, commands):
     converge()
     queue_job(port)
