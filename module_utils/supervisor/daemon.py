@@ -23,7 +23,7 @@ from typing import NamedTuple
 from ..failure import GearvisorError, InvalidOption
 from ..host import packages, systemd
 from ..host.files import diffs, read_text, restore_text
-from . import config_file, fleet
+from . import config_file, fleet, values
 from .rpc import PasswordWanted, SupervisordUnavailable, of_config
 from .scripts import end_orphans, retry_fatal
 
@@ -63,12 +63,21 @@ class Host(NamedTuple):
     config: str = fleet.CONFIG
 
 
+# Lowest, highest, and where the limit comes from.
+_BOUNDS = {
+    "minfds": (64, 1_048_576, "which the kernel gives no process by default (fs.nr_open)"),
+    "stop_timeout": (1, 604_800, "a week"),
+    "retry_fatal": (0, 604_800, "a week"),
+}
+
+
 def check(request):
     """Raise InvalidOption for values that cannot work."""
-    for option, least in (("minfds", 64), ("stop_timeout", 1), ("retry_fatal", 0)):
+    for option, (least, most, why) in _BOUNDS.items():
         value = getattr(request, option)
         if value < least:
             raise InvalidOption(option, value, f"is below {least}", f"Use {least} or more")
+        values.number(option, value, least, most, why)
     if request.web is None:
         return
     if not 1 <= request.web.port <= 65535:
