@@ -89,6 +89,7 @@ def check(request):
             "is no usable name",
             "Use letters, digits, '_', '.' and '-'",
         )
+    values.checked_text("web.password", request.web.password, shown="(not shown)")
     if not request.web.password:
         raise InvalidOption(
             "web.password", "(not shown)", "is empty", "Whoever reaches the port rules the fleet"

@@ -25,6 +25,7 @@ WEB = daemon.Web(9001, "admin", "s3cret")
         ({"retry_fatal": 10**9}, ["retry_fatal", "a week"]),
         ({"web": WEB._replace(port=70000)}, ["web.port", "70000", "1 to 65535"]),
         ({"web": WEB._replace(username="a b")}, ["web.username", "'a b'", "letters"]),
+        ({"web": WEB._replace(password="s3cret\ud800")}, ["web.password", "surrogate"]),
         ({"web": WEB._replace(password="")}, ["web.password", "empty"]),
     ],
 )
