@@ -36,21 +36,23 @@ def test_processes_run_as_their_user(host, status, program, expected):
     assert set(host.check_output(f"ps -o user:32= -p {','.join(pids)}").split()) == {user}
 
 
-def environment(host, pid):
-    pairs = host.check_output(f"tr '\\0' '\\n' < /proc/{pid}/environ").splitlines()
+def environment(host, user, pid):
+    """The process's environment, which only its user may read in a container."""
+    command = f"runuser -u {user} -- cat /proc/{pid}/environ"
+    pairs = host.check_output(f"{command} | tr '\\0' '\\n'").splitlines()
     return dict(pair.partition("=")[::2] for pair in pairs)
 
 
 def test_each_shard_has_its_number_port_and_log(host, status):
     for number in range(1, 5):
         pid = status[f"shard-{number}"]
-        assert environment(host, pid)["SHARD"] == str(number)
-        assert environment(host, pid)["LABEL"] == "50% of all"
+        assert environment(host, "shards", pid)["SHARD"] == str(number)
+        assert environment(host, "shards", pid)["LABEL"] == "50% of all"
         assert host.file(f"/var/log/shards/shard-{number}.log").exists
 
 
 def test_the_path_of_the_virtual_environment_comes_first(host, status):
-    path = environment(host, status["celery-high_00"])["PATH"].split(":")
+    path = environment(host, "mailer", status["celery-high_00"])["PATH"].split(":")
     assert path[0] == "/srv/mail/venv/bin"
     assert "/usr/bin" in path
 
