@@ -68,6 +68,7 @@ PROCESS = {"program": "mail", "name": "mail_01", "state": "RUNNING", "since": 1,
             [observe.Process("mail", "mail_01", "RUNNING", 1.0, (2.0, 3.0))],
         ),
     ],
+    ids=range(8),  # the same in each process that runs tests
 )
 def test_process_states(tmp_path, content, expected):
     path = tmp_path / "processes.json"
