@@ -177,6 +177,7 @@ from ..module_utils.gearvisor import (  # noqa: F401
     certificate,
     cli,
     client,
+    command_cancel,
     command_drain,
     command_exporter,
     command_failed,

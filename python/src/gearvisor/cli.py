@@ -45,6 +45,7 @@ COMMANDS = {
     "exporter": "serve metrics for Prometheus and a status page",
     "drain": "wait until no job is waiting or running",
     "failed": "list, show, retry and drop the jobs that failed on this host",
+    "cancel": "fail the waiting jobs of a function, and keep them as failed jobs",
     "pause": "let the workers of this host take no more jobs of a function",
     "resume": "let the workers of this host take jobs of a paused function again",
 }

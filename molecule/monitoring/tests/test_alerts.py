@@ -1,0 +1,146 @@
+"""Debian's Prometheus reads the exporters; each alert fires from its fault, and resolves after it."""
+
+import json
+import time
+from contextlib import contextmanager
+
+import pytest
+
+GEARVISOR = "/opt/gearvisor/venv/bin/gearvisor"
+FETCH = "import sys, urllib.request as u; sys.stdout.write(u.urlopen(sys.argv[1]).read().decode())"
+
+
+def fetch(host, url):
+    return host.check_output("/usr/bin/python3 -c %s %s", FETCH, url)
+
+
+def alerts(lab):
+    """The names of the alerts that fire."""
+    found = json.loads(fetch(lab["queue"], "http://127.0.0.1:9090/api/v1/alerts"))
+    return {each["labels"]["alertname"] for each in found["data"]["alerts"]
+            if each["state"] == "firing"}  # fmt: skip
+
+
+def query(lab, expression):
+    from urllib.parse import quote
+
+    url = f"http://127.0.0.1:9090/api/v1/query?query={quote(expression)}"
+    return json.loads(fetch(lab["queue"], url))
+
+
+def submit(lab, *arguments):
+    lab["worker"].check_output(
+        " ".join([f"{GEARVISOR} submit --server queue:4730 --background", *arguments])
+    )
+
+
+def command(host, start, end):
+    """A fault that one command makes and another one ends."""
+
+    @contextmanager
+    def fault(lab):
+        lab[host].check_output(start)
+        yield
+        lab[host].check_output(end)
+
+    return fault
+
+
+@contextmanager
+def unserved(lab):
+    submit(lab, "nobody_serves_this", "x")
+    yield
+    lab.module("queue", "gearman_function",
+               {"name": "nobody_serves_this", "state": "absent", "cancel": True})  # fmt: skip
+
+
+@contextmanager
+def jobs(lab, function, *data):
+    for each in data:
+        submit(lab, function, each)
+    yield
+
+
+FAULTS = {
+    "GearmanDown": command(
+        "queue", "systemctl stop gearman-job-server", "systemctl start gearman-job-server"
+    ),
+    "GearmanNoWorkers": unserved,
+    "GearmanSaturated": lambda lab: jobs(lab, "work", *["6"] * 6),
+    "GearmanOldJob": lambda lab: jobs(lab, "work", *["4"] * 6),
+    "GearvisorLongJob": lambda lab: jobs(lab, "work", "12"),
+    "GearvisorJobsFail": lambda lab: jobs(lab, "fail", *"xxxxxxxx"),
+    "GearvisorJobKilledWorker": lambda lab: jobs(lab, "poison", "x"),
+    "GearvisorFunctionPaused": command(
+        "worker", f"{GEARVISOR} pause work", f"{GEARVISOR} resume work"
+    ),
+    "GearvisorExporterDown": command(
+        "worker",
+        "supervisorctl stop gearvisor-exporter:*",
+        "supervisorctl start gearvisor-exporter:*",
+    ),
+    "SupervisorProcessFatal": command(
+        "worker",
+        "mv /srv/tasks/tasks.py /srv/tasks/away; supervisorctl restart all; true",
+        "mv /srv/tasks/away /srv/tasks/tasks.py; supervisorctl start all; true",
+    ),
+    "GearvisorCertificateExpires": command(
+        "worker",
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=x -days 2"
+        " -keyout /dev/null -out /etc/short.pem 2>/dev/null; chmod 644 /etc/short.pem",
+        "rm /etc/short.pem",
+    ),
+}
+
+
+@pytest.mark.parametrize("alert", FAULTS)
+def test_alert(lab, alert):
+    lab.wait_until(lambda: alert not in alerts(lab), 90)
+    started = time.monotonic()
+    with FAULTS[alert](lab):
+        lab.wait_until(lambda: alert in alerts(lab), 60)
+        fired = time.monotonic()
+    lab.wait_until(lambda: alert not in alerts(lab), 120)
+    resolved = time.monotonic()
+    print(f"{alert}: fired after {fired - started:.0f} s, resolved after {resolved - fired:.0f} s")
+
+
+def test_both_hosts_are_scraped_and_the_format_is_clean(lab):
+    lab.wait_until(lambda: len(query(lab, "up == 1")["data"]["result"]) == 2)
+    for name, url in (("queue", "http://127.0.0.1:9418"), ("queue", "http://worker:9418")):
+        metrics = f"/usr/bin/python3 -c '{FETCH}' {url}/metrics | promtool check metrics"
+        assert lab[name].run(metrics).rc == 0
+
+
+def test_every_query_of_the_dashboard_is_valid(lab):
+    from pathlib import Path
+
+    dashboard = Path(__file__).parents[3] / "monitoring/dashboard.json"
+    for panel in json.loads(dashboard.read_text())["panels"]:
+        for target in panel["targets"]:
+            expression = target["expr"].replace("$function", ".*").replace("$program", ".*")
+            assert query(lab, expression)["status"] == "success", expression
+
+
+def test_names_of_strangers_break_neither_metrics_nor_page(lab):
+    """A client names functions with line feeds, quotes and kilobytes."""
+    stranger = (
+        "import socket, struct; s = socket.create_connection(('queue', 4730));"
+        "names = [b'odd\\nname\" \\x1b[2J', b'<script>', b'x' * 4000, b'\\xff'];"
+        "[s.sendall(b'\\0REQ' + struct.pack('>II', 1, len(n)) + n) for n in names];"
+        "import time; time.sleep(1)"
+    )
+    lab["worker"].check_output("/usr/bin/python3 -c %s", stranger)
+    time.sleep(2)
+    assert len(query(lab, "up == 1")["data"]["result"]) == 2
+    found = query(lab, "gearman_workers")["data"]["result"]
+    assert 'odd\nname" \x1b[2J' in {each["metric"]["function"] for each in found}
+    page = fetch(lab["queue"], "http://127.0.0.1:9418/")
+    assert "&lt;script&gt;" in page and "\x1b" not in page
+
+
+@pytest.mark.parametrize("name", ["queue", "worker"])
+def test_it_runs_without_privileges(lab, name):
+    host = lab[name]
+    pid = host.check_output("pgrep -f 'gearvisor exporter' | head -1")
+    assert host.check_output(f"stat -c %U /proc/{pid}") == "gearvisor-exporter"

@@ -1,0 +1,47 @@
+# Copyright: Gearvisor contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Cancelling what waits, with payloads kept."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from gearvisor.cli import main
+from gearvisor.client import Client
+
+
+@pytest.fixture
+def run(tmp_path, capfd, job_server):
+    def run(*arguments):
+        code = main([*arguments, "--directory", str(tmp_path / "mail"), "--server",
+                     job_server.address])  # fmt: skip
+        output, errors = capfd.readouterr()
+        return code, output, errors
+
+    return run
+
+
+def test_what_waits_is_failed_and_kept(run, job_server, tmp_path, capfd):
+    with Client([job_server.address]) as client:
+        for number in range(3):
+            client.submit("resize", b"\0%d" % number, background=True, unique=f"u{number}")
+        client.submit("other", background=True)
+    code, output, _ = run("cancel", "resize")
+    assert (code, output.split()[0]) == (0, "3")
+    assert job_server.status("resize")[:2] == (0, 0) and job_server.status("other")[0] == 1
+    assert main(["failed", "list", "--json", "--directory", str(tmp_path)]) == 0
+    entries = json.loads(capfd.readouterr().out)["entries"]
+    assert {each["unique"] for each in entries} == {"u0", "u1", "u2"}
+    assert {each["payload_bytes"] for each in entries} == {2}
+    assert json.loads(run("cancel", "--json", "resize")[1]) == {"cancelled": 0}
+
+
+def test_what_cannot_be_kept_is_not_cancelled(run, job_server, tmp_path):
+    (tmp_path / "mail").write_text("")
+    with Client([job_server.address]) as client:
+        client.submit("resize", background=True)
+    code, _, errors = run("cancel", "resize")
+    assert code == 1 and "is not cancelled" in errors
+    assert job_server.status("resize")[0] == 1
