@@ -47,7 +47,9 @@ class _Text:
         lines = []
         for labels, value in samples:
             pairs = ",".join(f'{key}="{_label(text)}"' for key, text in labels.items())
-            lines.append(f"{name}{{{pairs}}} {value:.17g}\n" if pairs else f"{name} {value:.17g}\n")
+            lines.append(
+                f"{name}{{{pairs}}} {float(value)!r}\n" if pairs else f"{name} {float(value)!r}\n"
+            )
         if lines:
             self.parts.append(f"# HELP {name} {text}\n# TYPE {name} {kind}\n{''.join(lines)}")
 
