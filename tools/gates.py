@@ -1,0 +1,180 @@
+# Copyright: Gearvisor contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a release must pass, tried on what ./run dist builds of the last commit: see ./run gates.
+
+    gates.py [GATE...]
+
+The gates are the functions below, by name; without any, all of them run. Each gets a Release, runs
+commands and raises Failed. The last lines are a table; the exit code is 1 when a gate failed.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import build
+
+NAMESPACE = "ansible_collections/gearvisor/gearvisor"
+# ansible-test fetches this from a server of its own. Python's ensurepip does as well.
+GET_PIP = "import ensurepip\nensurepip.bootstrap(default_pip=True)\n"
+
+
+class Failed(Exception):
+    """A gate did not pass; its text is the reason."""
+
+
+@dataclass
+class Release:
+    output: Path  # where the archives are
+    place: Path  # the collection is installed below it
+    number: str
+
+    @property
+    def collection(self) -> Path:
+        return self.place / NAMESPACE
+
+    def archive(self, ending: str) -> Path:
+        return self.output / f"gearvisor-{self.number}{ending}"
+
+    def run(self, *command: str | Path, directory: Path | None = None) -> str:
+        """Run a command of this environment; raises Failed with its output."""
+        tools = Path(sys.executable).parent
+        done = subprocess.run(
+            [tools / command[0] if (tools / command[0]).exists() else command[0], *command[1:]],
+            cwd=directory or self.collection,
+            env={
+                **os.environ,
+                "ANSIBLE_COLLECTIONS_PATH": str(self.place),
+                "PATH": f"{tools}:{os.environ['PATH']}",
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        if done.returncode != 0:
+            raise Failed(f"{' '.join(map(str, command))}:\n{done.stdout}")
+        return done.stdout
+
+
+def metadata(release: Release) -> None:
+    """Wheel and sdist are what PyPI takes."""
+    release.run(
+        "twine",
+        "check",
+        "--strict",
+        release.archive("-py3-none-any.whl"),
+        release.archive(".tar.gz"),
+    )
+
+
+def wheel(release: Release) -> None:
+    """The wheel works in a clean environment, with no network."""
+    with tempfile.TemporaryDirectory() as scratch:
+        release.run(sys.executable, "-m", "venv", scratch)
+        pip = f"{scratch}/bin/pip"
+        release.run(pip, "install", "--quiet", "--no-index", release.archive("-py3-none-any.whl"))
+        shown = release.run(f"{scratch}/bin/gearvisor", "--version")
+        if shown.strip() != f"gearvisor {release.number}":
+            raise Failed(f"gearvisor --version shows {shown}")
+
+
+def documentation(release: Release) -> None:
+    """ansible-doc shows every module and role, without what a comma made of a description."""
+    modules = [path.stem for path in (release.collection / "plugins/modules").glob("*.py")]
+    for module in sorted(modules):
+        text = release.run("ansible-doc", f"gearvisor.gearvisor.{module}")
+        wrong = [line for line in text.splitlines() if ".: null" in line]
+        if wrong:
+            raise Failed(f"{module}: {wrong}")
+    for role in sorted(path.name for path in (release.collection / "roles").iterdir()):
+        release.run("ansible-doc", "--type", "role", f"gearvisor.gearvisor.{role}")
+
+
+def antsibull(release: Release) -> None:
+    """The documentation can be published on docs.ansible.com."""
+    release.run("antsibull-docs", "lint-collection-docs", "--plugin-docs", "--skip-rstcheck", ".")
+
+
+def lint(release: Release) -> None:
+    """ansible-lint, profile production, on the installed collection."""
+    release.run("ansible-lint", "--profile", "production", "--offline", ".")
+
+
+def importer(release: Release) -> None:
+    """Galaxy imports it, and logs neither errors nor warnings of ours."""
+    archive = release.output / f"gearvisor-gearvisor-{release.number}.tar.gz"
+    log = release.run(
+        sys.executable, "-m", "galaxy_importer.main", archive, directory=release.output
+    )
+    wrong = [line for line in log.splitlines() if line.startswith(("ERROR", "WARNING"))]
+    if wrong:
+        raise Failed("\n".join(wrong))
+
+
+def sanity(release: Release) -> None:
+    """ansible-test sanity, without an ignore file."""
+    cache = Path("~/.ansible/test/cache/get_pip_24_2.py").expanduser()
+    if not cache.exists():
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        cache.write_text(GET_PIP, encoding="ascii")
+    python = "{}.{}".format(*sys.version_info[:2])
+    release.run("git", "init", "--quiet", ".")
+    release.run("git", "add", "--all")
+    release.run(
+        "ansible-test", "sanity", "--python", python, "--venv", "--requirements", "--color", "no"
+    )
+
+
+GATES = (metadata, wheel, documentation, antsibull, importer, lint, sanity)
+
+
+def run(gates: list, release: Release) -> list[tuple[str, float, str]]:
+    """Return (gate, seconds, problem or "") of each."""
+    results = []
+    for gate in gates:
+        print(f"==> {gate.__name__}: {gate.__doc__}", flush=True)
+        started = time.monotonic()
+        problem = ""
+        try:
+            gate(release)
+        except Failed as failed:
+            problem = str(failed)
+            print(problem, flush=True)
+        results.append((gate.__name__, time.monotonic() - started, problem))
+    return results
+
+
+def main() -> int:
+    named = {gate.__name__: gate for gate in GATES}
+    unknown = [name for name in sys.argv[1:] if name not in named]
+    if unknown:
+        sys.exit(f"{unknown[0]} is not a gate. The gates: {', '.join(named)}.")
+    gates = [named[name] for name in sys.argv[1:]] or list(GATES)
+    with tempfile.TemporaryDirectory() as scratch:
+        tree, output, place = (Path(scratch, name) for name in ("tree", "output", "place"))
+        for folder in (tree, output, place):
+            folder.mkdir()
+        build.export("HEAD", tree)
+        archive = build.build_collection(tree, output)
+        build.build_python(tree, output)
+        release = Release(output, place, build.version(tree))
+        (place / "ansible_collections").mkdir()
+        release.run(
+            "ansible-galaxy", "collection", "install", "-p", place, archive, directory=place
+        )
+        results = run(gates, release)
+    print("\nGates:")
+    for name, seconds, problem in results:
+        print(f"{seconds:6.0f} s  {name:14} {'FAILED' if problem else 'passed'}")
+    return int(any(problem for _, _, problem in results))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
