@@ -63,6 +63,8 @@ def make_collection(tree: Path, target: Path) -> None:
     for pattern in ("roles/*/tasks/**/*.yml", "roles/*/handlers/*.yml", "playbooks/**/*.yml"):
         for path in target.glob(pattern):
             path.write_text(full_names(path.read_text("utf-8"), modules, roles), "utf-8")
+    for path in target.glob("roles/*/meta/argument_specs.yml"):
+        path.write_text(typed_defaults(path.read_text("utf-8")), "utf-8")
     for path in [*target.glob("plugins/modules/*.py"), *target.glob("plugins/**/*.py")]:
         path.chmod(0o644)
 
@@ -90,6 +92,19 @@ def full_names(text: str, modules: set[str], roles: set[str]) -> str:
         )
         lines.append(line)
     return "".join(lines)
+
+
+def typed_defaults(text: str) -> str:
+    """Return argument specs without the defaults that are templates of what is not text.
+
+    The tools that publish documentation take a default for a value of the option's type. Here the
+    roles' defaults/main.yml has it, as in the checkout, and the description says what it is.
+    """
+    kept: list[str] = []
+    for block in re.split(r"(?m)^(?=      +\w+:$)", text):
+        textual = re.search(r"(?m)^ +type: (str|path|raw)$", block)
+        kept.append(block if textual else re.sub(r'(?m)^ +default: "\{\{.*\n', "", block))
+    return "".join(kept)
 
 
 def run(*command: str | Path, directory: Path = ROOT) -> None:

@@ -47,6 +47,12 @@ def test_full_names(short, full):
         assert text.count("gearvisor.gearvisor.") == text.count("gearman_") or "name: s" in short
 
 
+def test_a_template_is_no_default_of_a_number():
+    spec = '      a:\n        type: {}\n        default: "{{{{ b }}}}"\n'
+    assert build.typed_defaults(spec.format("int")) == "      a:\n        type: int\n"
+    assert build.typed_defaults(spec.format("str")) == spec.format("str")
+
+
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory):
     """The files of the collection that is built of this tree, as git knows it."""
