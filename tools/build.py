@@ -58,6 +58,8 @@ def make_collection(tree: Path, target: Path) -> None:
             shutil.copytree(entry, target / entry.name, ignore=left_out)
         else:
             shutil.copy2(entry, target / entry.name)
+    # For python -m, which nothing here runs; galaxy-importer refuses the name.
+    (target / "plugins/module_utils/gearvisor/__main__.py").unlink()
     modules = {path.stem for path in (target / "plugins/modules").glob("*.py")}
     roles = {path.name for path in (target / "roles").iterdir()}
     for pattern in ("roles/*/tasks/**/*.yml", "roles/*/handlers/*.yml", "playbooks/**/*.yml"):
