@@ -165,7 +165,6 @@ from ..module_utils import gearvisor, module
 
 # All of the package, because what is imported travels with the module.
 from ..module_utils.gearvisor import (  # noqa: F401
-    __main__,
     _build,
     admin,
     admin_replies,

@@ -58,7 +58,7 @@ def make_collection(tree: Path, target: Path) -> None:
             shutil.copytree(entry, target / entry.name, ignore=left_out)
         else:
             shutil.copy2(entry, target / entry.name)
-    # For python -m, which nothing here runs; galaxy-importer refuses the name.
+    # galaxy-importer refuses the name, and the package's build adds the file where it is missing.
     (target / "plugins/module_utils/gearvisor/__main__.py").unlink()
     modules = {path.stem for path in (target / "plugins/modules").glob("*.py")}
     roles = {path.name for path in (target / "roles").iterdir()}

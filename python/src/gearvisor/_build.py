@@ -45,6 +45,21 @@ Requires-Python: >=3.9
 # What a published archive carries besides, from the project's folder.
 LICENSE, README = "LICENSE", "README.md"
 WHEEL = "Wheel-Version: 1.0\nGenerator: gearvisor\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+# __main__.py, where it is not among the sources: a collection may have no file of that name in
+# module_utils, from where an Ansible module builds the wheel.
+MAIN = b'''\
+# Copyright: Gearvisor contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`python -m gearvisor` is the `gearvisor` command."""
+
+from __future__ import annotations
+
+from .cli import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())
+'''
 ENTRY_POINTS = "[console_scripts]\ngearvisor = gearvisor.cli:main\n"
 
 
@@ -59,6 +74,7 @@ def build(
     """
     version = _version(sources)
     files = {f"{NAME}/{name}": content for name, content in sources.items()}
+    files.setdefault(f"{NAME}/__main__.py", MAIN)
     files[f"{NAME}/py.typed"] = b""
     return _wheel(version, files, documents or {})
 

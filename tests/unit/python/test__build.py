@@ -63,7 +63,7 @@ def test_the_wheel_is_the_same_bytes_from_any_python():
     name, wheel = _build.build({"__init__.py": b'__version__ = "1.2"\n', "a.py": bytes(range(256))})
     assert name == "gearvisor-1.2-py3-none-any.whl"
     assert hashlib.sha256(wheel).hexdigest() == (
-        "d1fe499921804f14ddd8b55f355a76339eb71958a0ed6eab0050e3021be2a913"
+        "0b02d07cb066e321b6fc732866a9cd48dd2e705b4ab8ab04189a32fa5811972b"
     )
 
 

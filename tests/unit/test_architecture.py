@@ -1,0 +1,66 @@
+"""The rooms of module_utils/ import only what docs/architecture.md allows, and in no circle."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULE_UTILS = ROOT / "module_utils"
+ROOMS = sorted(
+    path.stem
+    for path in MODULE_UTILS.iterdir()
+    if path.suffix == ".py" or (path.is_dir() and path.name not in ("__pycache__", "gearvisor"))
+)
+
+
+def allowed():
+    """Return {room: rooms it may import}, from the table in docs/architecture.md."""
+    text = (ROOT / "docs/architecture.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]*) \|$", text, re.M)
+    return {room: set(re.findall(r"`(\w+)`", imports)) for room, imports in rows}
+
+
+def imported(room):
+    """Return the rooms that the files of a room import from, with an example of each."""
+    place = MODULE_UTILS / room
+    files = place.rglob("*.py") if place.is_dir() else [place.with_suffix(".py")]
+    found = {}
+    for path in files:
+        depth = len(path.relative_to(MODULE_UTILS).parts)
+        # Not inside of functions: the journal's table of undo functions imports the room that wrote an
+        # entry when one has to be taken back.
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ImportFrom) and node.level == depth:
+                names = [node.module] if node.module else [alias.name for alias in node.names]
+                for name in names:
+                    found[name.split(".")[0]] = f"{path.relative_to(ROOT)}:{node.lineno}"
+    found.pop(room, None)
+    return found
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_what_it_may(room):
+    assert room in allowed(), "add the room to the table in docs/architecture.md"
+    wrong = {name: place for name, place in imported(room).items() if name not in allowed()[room]}
+    assert wrong == {}
+
+
+def test_the_table_names_rooms_that_exist():
+    assert set(allowed()) == set(ROOMS)
+
+
+def test_no_circle():
+    left = {room: set(imported(room)) & set(ROOMS) for room in ROOMS}
+    while left:
+        leaves = [room for room, names in left.items() if not names & left.keys()]
+        assert leaves, f"these import each other in a circle: {sorted(left)}"
+        for room in leaves:
+            del left[room]
+
+
+def test_no_room_imports_ansible_but_the_runner():
+    for path in MODULE_UTILS.rglob("*.py"):
+        if path != MODULE_UTILS / "module.py":
+            assert not re.search(r"^(from|import) ansible", path.read_text(), re.M), path
