@@ -15,8 +15,9 @@ import traceback
 
 from ansible.module_utils.basic import AnsibleModule
 
+from . import recovery
 from .failure import GearvisorError, Interrupted, InvalidOption
-from .host import files, journal, lock, packages, processes, release, temporary
+from .host import lock, release, temporary
 from .host.host import Host
 
 # The options of every module that changes a host.
@@ -25,8 +26,6 @@ HOST_ARGUMENTS = {
     "untested_release": {"type": "bool", "default": False},
 }
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
-# Where modules write files that are not in a ChangeSet, under the lock.
-_OWN_DIRECTORIES = ("/var/lib/gearvisor", "/var/lib/gearvisor/fleets")
 _MAX_LOCK_SECONDS = 24 * 60 * 60
 _REPORT = "https://github.com/gearvisor/gearvisor/issues"
 
@@ -131,12 +130,12 @@ def _changed(params, converge, host):
             "lock_timeout", seconds, "is out of range", f"Use 0 to {_MAX_LOCK_SECONDS} seconds"
         )
     if host.check_mode:
-        said = journal.recover(host, report_only=True)
+        said = recovery.report(host)
         outcome = converge(params, host)
         outcome.warnings[:0] = said
         return outcome
     with lock.held(host, seconds) as said:
-        said += recover(host, seconds)
+        said += recovery.recover(host, seconds)
         outcome = converge(params, host)
     outcome.warnings[:0] = said
     return outcome
@@ -145,17 +144,6 @@ def _changed(params, converge, host):
 def _check_root():
     if os.geteuid() != 0:
         raise GearvisorError("This changes the host and must run as root. Set become: true")
-
-
-def recover(host, seconds):
-    """Take back what interrupted runs have left on the host; return sentences about it."""
-    said = processes.end_abandoned(seconds, host.proc)
-    if packages.remove_policy():
-        said.append(f"An interrupted run had left {packages.POLICY}, which is as it was before")
-    temporary.remove_abandoned(host.path(parent) for parent in temporary.PARENTS)
-    for directory in _OWN_DIRECTORIES:
-        files.remove_all_temporaries(host.path(directory))
-    return said + journal.recover(host)
 
 
 @contextlib.contextmanager

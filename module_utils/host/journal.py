@@ -24,7 +24,7 @@ _MAX_BYTES = 64 * 1024 * 1024
 def note(host, kind, **facts):
     """Note one thing before it is done; return its entry for forget(). *facts* are JSON types.
 
-    *kind* has an undo function in _undo_of(). Raises OSError if it cannot be noted.
+    *kind* has an undo function in recovery.UNDO. Raises OSError if it cannot be noted.
     """
     path = _path(host)
     record = _read(path) if os.path.lexists(path) else _new_record(host)
@@ -46,8 +46,10 @@ def forget(host, number):
         os.unlink(path)
 
 
-def recover(host, report_only=False):
-    """Undo what interrupted runs have left; return sentences about it.
+def recover(host, undo, report_only=False):
+    """Take back what interrupted runs have left; return sentences about it.
+
+    *undo*: {kind: function (host, facts) -> sentences}.
 
     With *report_only* nothing is touched. A file that is damaged, foreign or of a newer version
     is reported and left, never fatal; so is an entry that cannot be undone.
@@ -81,15 +83,17 @@ def recover(host, report_only=False):
                 "back what it left"
             )
             continue
-        said += _undo(host, path, record)
+        said += _undo(host, undo, path, record)
     return said
 
 
-def _undo(host, path, record):
+def _undo(host, undo, path, record):
     said, left = [], []
     for entry in reversed(record["entries"]):
         try:
-            undone = _undo_of(entry["kind"])(host, entry["facts"])
+            if entry["kind"] not in undo:
+                raise GearvisorError("this version does not know how")
+            undone = undo[entry["kind"]](host, entry["facts"])
         except Exception as error:
             left.insert(0, entry)
             said.append(f"{entry['kind']} could not be taken back: {error}")
@@ -101,24 +105,6 @@ def _undo(host, path, record):
         os.unlink(path)
     found = f": {'; '.join(said)}" if said else ", and had left nothing to take back"
     return [f"A run of {record['module']} was interrupted{found}"]
-
-
-def _undo_of(kind):
-    """Return the function (host, facts) -> sentences that takes back entries of this kind.
-
-    Imported here, since these rooms note into the journal themselves.
-    """
-    if kind == "path":
-        from .changes import undo
-
-        return undo
-    if kind == directories.KIND:
-        return directories.undo
-    if kind == "closed":
-        from ..job_server.drain import undo
-
-        return undo
-    raise GearvisorError(f"this version does not know how to take back {kind!r}")
 
 
 def _path(host):

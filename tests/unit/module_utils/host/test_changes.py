@@ -9,6 +9,7 @@ from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.host import changes, journal
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.host.changes import ChangeSet
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.host.host import Host
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.recovery import UNDO
 
 
 @pytest.fixture
@@ -162,7 +163,7 @@ def test_a_run_that_is_killed_at_any_step_is_taken_back(tmp_path):
         assert done.returncode == -signal.SIGKILL, done.stderr
         kills += 1
         host = Host(None, root=str(root), module="next")
-        journal.recover(host)
+        journal.recover(host, UNDO)
         if (root / "etc/deep").exists():
             # The run was over but for its note.
             assert (root / "etc/changed").read_text() == "new\n"

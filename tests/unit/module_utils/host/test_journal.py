@@ -9,6 +9,7 @@ from ansible_collections.gearvisor.gearvisor.plugins.module_utils.host import (
     processes,
 )
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.host.host import Host
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.recovery import UNDO
 
 
 @pytest.fixture
@@ -55,34 +56,36 @@ def test_what_a_dead_run_wrote_is_taken_back(host, tmp_path, dead):
     (tmp_path / "etc/x").write_text("old")
     left = leave(host, dead)
     (tmp_path / "etc/x").write_text("new")
-    said = journal.recover(host, report_only=True)
+    said = journal.recover(host, UNDO, report_only=True)
     assert "A run of test was interrupted" in said[0]
     assert (tmp_path / "etc/x").read_text() == "new"
-    assert journal.recover(host) == ["A run of test was interrupted: /etc/x is as it was before"]
+    assert journal.recover(host, UNDO) == [
+        "A run of test was interrupted: /etc/x is as it was before"
+    ]
     assert (tmp_path / "etc/x").read_text() == "old"
     assert not os.path.exists(left)
-    assert journal.recover(host) == []
+    assert journal.recover(host, UNDO) == []
 
 
 def test_what_others_changed_since_is_left(host, tmp_path, dead):
     (tmp_path / "etc/x").write_text("old")
     leave(host, dead)
     (tmp_path / "etc/x").write_text("theirs")
-    assert "changed since by others" in journal.recover(host)[0]
+    assert "changed since by others" in journal.recover(host, UNDO)[0]
     assert (tmp_path / "etc/x").read_text() == "theirs"
 
 
 def test_a_run_that_lives_is_left_alone(host, tmp_path):
     alive = {"pid": os.getppid(), "pid_started": processes.started(os.getppid())}
     left = leave(host, alive)
-    assert journal.recover(host) == []
+    assert journal.recover(host, UNDO) == []
     assert os.path.exists(left)
 
 
 def test_a_pid_of_another_boot_is_not_taken_for_the_run(host, tmp_path):
     alive = {"pid": os.getppid(), "pid_started": processes.started(os.getppid())}
     leave(host, alive, boot_id="another")
-    assert "interrupted" in journal.recover(host)[0]
+    assert "interrupted" in journal.recover(host, UNDO)[0]
 
 
 DAMAGED = {
@@ -102,7 +105,7 @@ def test_damaged(host, content):
     path = os.path.join(host.path(journal.DIRECTORY), "x.json")
     with open(path, "wb") as file:
         file.write(content)
-    (said,) = journal.recover(host)
+    (said,) = journal.recover(host, UNDO)
     assert said.startswith("The journal /var/lib/gearvisor/journal/x.json cannot be used: ")
     assert os.path.exists(path)
 
@@ -118,7 +121,7 @@ def test_foreign(host, kind, tmp_path):
         os.mkfifo(path)
     else:
         os.mkdir(path)
-    (said,) = journal.recover(host)
+    (said,) = journal.recover(host, UNDO)
     assert "cannot be used" in said
 
 
@@ -129,6 +132,6 @@ def test_an_entry_of_an_unknown_kind_stays_and_is_reported(host, dead):
     record["entries"].append({"number": 2, "kind": "unheard", "facts": {}})
     with open(left, "w") as file:
         json.dump(record, file)
-    assert "unheard could not be taken back" in journal.recover(host)[0]
+    assert "unheard could not be taken back" in journal.recover(host, UNDO)[0]
     with open(left) as file:
         assert [entry["kind"] for entry in json.load(file)["entries"]] == ["unheard"]

@@ -31,6 +31,7 @@ from ansible_collections.gearvisor.gearvisor.plugins.module_utils.host import jo
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.host.host import Host
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.host.process import Process
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.job_server import drain
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.recovery import UNDO
 
 
 @pytest.fixture
@@ -152,9 +153,9 @@ def test_the_next_run_opens_what_a_killed_one_closed(server, host, killed):
     killed()
     with Admin(server) as admin, Client([server]) as client:
         assert accepted(client, "idle") == 0
-        assert journal.recover(host, report_only=True)
+        assert journal.recover(host, UNDO, report_only=True)
         assert accepted(client, "idle") == 0
-        (said,) = journal.recover(host)
+        (said,) = journal.recover(host, UNDO)
         assert f"{server} takes new jobs again" in said
         # Nothing of the drain is counted as somebody's job.
         assert {name: jobs.queued for name, jobs in admin.status().items()} == {
@@ -170,7 +171,7 @@ def test_a_gearmand_that_was_restarted_since_needs_nothing(server, host, gearman
     killed(300)
     gearmand.kill()
     gearmand.wait()
-    (said,) = journal.recover(host)
+    (said,) = journal.recover(host, UNDO)
     assert "has ended since" in said
     assert notes(host) == []
 
@@ -180,13 +181,13 @@ def test_one_that_does_not_answer_stays_in_the_journal(server, host, gearmand, k
     monkeypatch.setattr(drain, "_TIMEOUT", 0.2)
     gearmand.send_signal(signal.SIGSTOP)
     try:
-        (said,) = journal.recover(host)
+        (said,) = journal.recover(host, UNDO)
     finally:
         gearmand.send_signal(signal.SIGCONT)
     assert "could not be taken back" in said
     assert notes(host)
     monkeypatch.undo()
-    assert "takes new jobs again" in journal.recover(host)[0]
+    assert "takes new jobs again" in journal.recover(host, UNDO)[0]
 
 
 def test_sentinels_are_renewed_as_long_as_it_drains(server, drained, monkeypatch):
