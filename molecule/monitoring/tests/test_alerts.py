@@ -56,8 +56,8 @@ def unserved(lab):
 
 @contextmanager
 def jobs(lab, function, *data):
-    for each in data:
-        submit(lab, function, each)
+    submission = f"{GEARVISOR} submit --server queue:4730 --background {function}"
+    lab["worker"].check_output(f"for each in {' '.join(data)}; do {submission} $each; done")
     yield
 
 
