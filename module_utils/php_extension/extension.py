@@ -15,7 +15,7 @@ import types
 from typing import NamedTuple
 
 from ..failure import GearvisorError, InvalidOption
-from ..host import packages
+from ..host import packages, trust
 from ..host.files import diffs, read_text, restore_text, write_text
 from ..module import Outcome, prepared
 from . import build, releases, sapis, source, tarball
@@ -89,6 +89,7 @@ def worker_texts(request):
             "is no absolute path",
             "Use a path like /opt/gearvisor/php",
         )
+    trust.check("worker_directory", request.worker_directory, request.worker_directory)
     for name in request.worker_files:
         if any(part in ("", ".", "..") for part in name.split("/")) or name.startswith("."):
             raise InvalidOption(
