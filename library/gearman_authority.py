@@ -14,7 +14,7 @@ author: Gearvisor contributors
 description:
   - Makes a certificate authority in a directory, and a key and a certificate for each host. Meant for
     the control node, with C(delegate_to) and C(run_once); the authority's key stays there.
-  - What is there and good is kept. A certificate is made anew when it nears its end, does not fit its
+  - What is there and good is kept. A certificate is made again when it nears its end, does not fit its
     key or its authority, or was issued for other names.
   - The authority's own certificate is renewed with its key, so certificates that it signed stay good.
 requirements:

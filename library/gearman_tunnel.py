@@ -15,7 +15,7 @@ description:
   - Runs Debian's stunnel with a configuration of its own, under systemd or, without it, under Supervisor.
     A job server's host lets those in who show a certificate of the authority with a name that is
     listed. Any other host gets a port on its loopback for each job server.
-  - gearmand itself is no way to do this. Debian builds it without TLS, and where it has TLS it lets in
+  - gearmand itself cannot do this. Debian builds it without TLS, and where it has TLS it lets in
     clients without a certificate.
   - Certificates are tried in a handshake, addresses and ports looked at, before anything is changed.
     stunnel then reloads, which open connections do not notice. When it does not serve as it should,

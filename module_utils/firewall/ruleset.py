@@ -266,7 +266,7 @@ def init_script(ports):
 
 load() {{
     {NFT} --file {FILE} && return
-    echo "gearman-firewall: {FILE} cannot be loaded, so nobody but this host gets in" >&2
+    echo "gearman-firewall: {FILE} cannot be loaded, so only this host may connect" >&2
     {NFT} --file - <<'END'
 table {FAMILY} {TABLE}
 delete table {FAMILY} {TABLE}

@@ -16,7 +16,7 @@ import stat
 
 from . import trust
 
-# For a directory of root's that a group or everyone can write: nobody in particular.
+# For a directory of root's that a group or everyone can write: a user without rights.
 _NOBODY = 65534
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -24,7 +24,7 @@ _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 def read_bytes(path, most_bytes, trusted=frozenset({0})):
     """Return the content of the regular file at the absolute *path*, links followed.
 
-    *trusted*: the ids of users that root trusts. Raises OSError, also for what is no regular file
+    *trusted*: the ids of users that root trusts. Raises OSError, also for what is not a regular file
     (EINVAL) or larger than *most_bytes* (EFBIG).
     """
     weak = trust.weakness(path, trusted)
@@ -34,7 +34,7 @@ def read_bytes(path, most_bytes, trusted=frozenset({0})):
         descriptor = os.open(path, _FLAGS)
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file", path)
+            raise OSError(errno.EINVAL, "it is not a regular file", path)
         content = file.read(most_bytes + 1)
     if len(content) > most_bytes:
         raise OSError(errno.EFBIG, f"it is larger than {most_bytes} bytes", path)

@@ -15,7 +15,7 @@ import types
 from typing import NamedTuple
 
 from ..failure import GearvisorError, InvalidOption
-from ..host import packages, trust
+from ..host import directories, packages, trust
 from ..host.files import diffs, read_text, restore_text, write_text
 from ..module import Outcome, prepared
 from . import build, releases, sapis, source, tarball
@@ -445,5 +445,5 @@ def _write(before, texts):
         if text is None and before[path] is not None:
             os.unlink(path)
         elif before[path] != text:
-            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+            directories.make(os.path.dirname(path))
             write_text(path, text, 0o644)

@@ -116,13 +116,13 @@ def _check(request):
                 )
     if not re.match(r"/[^\s\0]+[^\s\0/]\Z", request.venv):
         raise InvalidOption(
-            "venv", request.venv, "is no absolute path", "Use a path like /opt/gearvisor/venv"
+            "venv", request.venv, "is not an absolute path", "Use a path like /opt/gearvisor/venv"
         )
     if os.path.lexists(request.venv) and not os.path.islink(request.venv):
         raise InvalidOption(
             "venv",
             request.venv,
-            "exists and is no link, so it was not made here",
+            "exists and is not a link, so it was not made here",
             "Remove it, or name another path",
         )
     _check_place(request)
@@ -171,7 +171,7 @@ def _check_url(option, url):
         raise InvalidOption(
             option,
             without_credentials(url),
-            "is no URL of a package index",
+            "is not the URL of a package index",
             "Write it like https://pypi.example.org/simple, with %20 for a space",
         )
 
@@ -184,7 +184,7 @@ def _check_wheelhouse(request, check_mode):
         raise InvalidOption(
             "wheelhouse",
             path,
-            "is no directory on this host",
+            "is not a directory on this host",
             "Copy one there, made by 'pip download --dest WHEELHOUSE --requirement FILE'",
         )
     trust.check(
@@ -224,7 +224,7 @@ def _environments(venv):
 
 
 def _runs_from(environment):
-    """Tell whether a process was started by the environment's interpreter, as its scripts are."""
+    """Return whether a process was started by the environment's interpreter, as its scripts are."""
     start = os.fsencode(environment) + b"/"
     for path in glob.iglob("/proc/[0-9]*/cmdline"):
         try:

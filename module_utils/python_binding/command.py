@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 
+from ..host import directories
+
 
 def target(venv):
     return os.path.join(venv, "bin/gearvisor")
@@ -55,6 +57,6 @@ def apply(request, after):
     fresh = request.command + ".new"
     if os.path.lexists(fresh):
         os.unlink(fresh)
-    os.makedirs(os.path.dirname(request.command), exist_ok=True)
+    directories.make(os.path.dirname(request.command))
     os.symlink(after, fresh)
     os.replace(fresh, request.command)

@@ -38,7 +38,7 @@ def ready(run, path, check_mode=False, run_unprivileged=None):
     """
     if not os.path.isabs(path):
         raise InvalidOption(
-            "python", path, "is no absolute path", "Use a path like /usr/bin/python3"
+            "python", path, "is not an absolute path", "Use a path like /usr/bin/python3"
         )
     run_unprivileged = run_unprivileged or run
     package = debian_package(path)
@@ -92,7 +92,7 @@ def debian_package(path):
 def closed_directory(path):
     """Return the directory above *path* that keeps other users out, or None; like root's home.
 
-    What does not exist yet keeps nobody out.
+    What does not exist yet keeps no one out.
     """
     directory = os.path.dirname(os.path.realpath(path))
     while directory != "/":

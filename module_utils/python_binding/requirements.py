@@ -66,7 +66,7 @@ class _Reader:
                 raise InvalidOption(
                     "requirements",
                     without_credentials(item),
-                    "is no absolute path on the host",
+                    "is not an absolute path on the host",
                     f"Write '-r /path/to/{os.path.basename(name)}'",
                 )
             self._include(os.path.normpath(os.path.join(directory, name)), item)

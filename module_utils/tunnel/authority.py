@@ -102,7 +102,11 @@ def check(request):
         r"[\0-\x1f\ud800-\udfff]", request.directory
     ):
         raise InvalidOption(
-            "directory", request.directory, "is no absolute path", "Give the whole path"
+            "directory", request.directory, "is not an absolute path", "Give the whole path"
+        )
+    if os.path.lexists(request.directory) and not os.path.isdir(request.directory):
+        raise InvalidOption(
+            "directory", request.directory, "is not a directory", "Remove it, or name another path"
         )
     if not 0 < request.renew_days < request.days:
         raise InvalidOption(
@@ -125,11 +129,13 @@ def check(request):
         )
     for name, host in request.hosts.items():
         if not re.match(r"[A-Za-z0-9_][A-Za-z0-9._:-]{0,239}\Z", name) or name.endswith(".next"):
-            raise InvalidOption("hosts", name, "is no host name", "Use letters, digits, '.', '-'")
+            raise InvalidOption(
+                "hosts", name, "is not a host name", "Use letters, digits, '.', '-'"
+            )
         for other in host.names:
             if not re.match(r"[A-Za-z0-9_:][A-Za-z0-9._:-]{0,252}\Z", other):
                 raise InvalidOption(
-                    f"hosts.{name}.names", other, "is no host name or IP address", "Correct it"
+                    f"hosts.{name}.names", other, "is not a host name or IP address", "Correct it"
                 )
 
 

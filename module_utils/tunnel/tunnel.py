@@ -22,7 +22,7 @@ from ..failure import GearvisorError, InvalidOption
 from ..host import packages
 from ..host.builder import Builder
 from ..host.changes import ChangeSet
-from ..host.directories import remove_empty
+from ..host.directories import make, remove_empty
 from ..host.files import read_text, write_text
 from ..job_server import ports
 from ..keeper import choice
@@ -301,7 +301,7 @@ def _apply(request, host, keeper, changes, process, retired):
     if retired:
         # Before the files: a run that is killed after them leaves it to the next run.
         path = host.path(RETIRED)
-        os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+        make(os.path.dirname(path))
         write_text(path, retired, 0o600)
     log = ""
     try:

@@ -72,7 +72,7 @@ def test_check_mode_tells_and_does_nothing(arguments, tmp_path, capsys):
 def test_errors_name_the_option(arguments, capsys):
     code, result, _ = run_main(capsys, **arguments, wheelhouse="/nowhere/wheelhouse")
     assert code == 1
-    assert result["msg"].startswith("wheelhouse: '/nowhere/wheelhouse' is no directory")
+    assert result["msg"].startswith("wheelhouse: '/nowhere/wheelhouse' is not a directory")
     assert result["option"] == "wheelhouse"
 
 

@@ -64,8 +64,8 @@ def test_where_packages_come_from_does_not_count(fields):
         ({"requirements": ("-r /nowhere/x",)}, ["requirements: '-r /nowhere/x'", "Deploy"]),
         ({"python": "/nowhere/python3"}, ["python: '/nowhere/python3'", "No such file", "Install"]),
         ({"wheelhouse": "/nowhere/house"}, ["wheelhouse: '/nowhere/house'", "pip download"]),
-        ({"wheelhouse": "house"}, ["wheelhouse: 'house'", "no directory"]),
-        ({"wheelhouse": "/etc/passwd"}, ["wheelhouse: '/etc/passwd'", "no directory"]),
+        ({"wheelhouse": "house"}, ["wheelhouse: 'house'", "not a directory"]),
+        ({"wheelhouse": "/etc/passwd"}, ["wheelhouse: '/etc/passwd'", "not a directory"]),
         (
             {"wheelhouse": "/etc", "index_url": "https://pypi.example.org"},
             ["wheelhouse: '/etc'", "Leave out one of wheelhouse and index_url"],
@@ -95,7 +95,7 @@ def test_bad_input_names_option_value_and_way_out(host, request_for, tmp_path, f
 def test_a_directory_made_by_somebody_else_is_refused(host, request_for):
     request = request_for()
     os.makedirs(request.venv)
-    with pytest.raises(InvalidOption, match="no link"):
+    with pytest.raises(InvalidOption, match="not a link"):
         host.converge(request)
 
 

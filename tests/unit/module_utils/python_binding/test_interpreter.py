@@ -90,7 +90,7 @@ def test_a_whole_interpreter_needs_no_package(answering):
     ("path", "answer", "words"),
     [
         ("/srv/python3", MISSING, ["No such file", "Install it first, or use", "/usr/bin/"]),
-        ("python3.11", WHOLE, ["is no absolute path", "/usr/bin/python3"]),
+        ("python3.11", WHOLE, ["is not an absolute path", "/usr/bin/python3"]),
         ("/srv/python3", (126, "", "Permission denied"), ["Permission denied", "Install it"]),
         ("/srv/python3", (3, "", ""), ["exit code 3"]),
         ("/srv/shim", (127, "", "a\npyenv: not found\nsee help"), ["pyenv: not found; see help"]),
