@@ -13,6 +13,7 @@ import contextlib
 import os
 import pathlib
 import pwd
+import random
 import stat
 
 from ..failure import GearvisorError
@@ -151,7 +152,7 @@ def _free_uid(proc):
             with contextlib.suppress(OSError):
                 running.add(path.stat().st_uid)
     # Not always the same one: containers share the kernel's user ids, and have their own locks.
-    start = os.getpid() % len(_UIDS)
+    start = random.randrange(len(_UIDS))
     for uid in (*_UIDS[start:], *_UIDS[:start]):
         if uid in running:
             continue

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import re
 import signal
 import time
 
@@ -87,12 +88,25 @@ def abandoned(proc="/proc"):
     for path in pathlib.Path(proc).iterdir():
         if not path.name.isdigit() or int(path.name) == os.getpid():
             continue
+        # A container's own run has its pid there, so here it looks gone.
+        if _in_container(path):
+            continue
         run = environment(path.name, proc).get(MARK.encode())
         if run is None or _lives(run, proc):
             continue
         with contextlib.suppress(OSError):
             result[int(path.name)] = (path / "comm").read_text(errors="replace").strip()
     return result
+
+
+def _in_container(path):
+    """Return whether the process of this directory in /proc is in a pid namespace below ours."""
+    try:
+        status = (path / "status").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    numbers = re.search(r"^NSpid:(.*)$", status, re.MULTILINE)
+    return numbers is not None and len(numbers.group(1).split()) > 1
 
 
 def _lives(run, proc):

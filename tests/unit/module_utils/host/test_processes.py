@@ -3,12 +3,14 @@ import subprocess
 import sys
 import time
 
+import pytest
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.host import processes
 
 # Starts a child that is marked as this process's, and goes.
 LEAVES = """
 import subprocess, sys
 sys.path.insert(0, {path!r})
+import pytest
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.host import processes
 import os
 child = subprocess.Popen({command!r}, env={{**os.environ, **processes.mark()}})
@@ -71,3 +73,34 @@ def test_children_of_a_run_that_lives_are_left_alone():
             assert process.pid not in processes.abandoned()
         finally:
             process.kill()
+
+
+@pytest.mark.skipif(
+    subprocess.run(["unshare", "--pid", "--fork", "true"], capture_output=True).returncode != 0,
+    reason="needs a pid namespace",
+)
+def test_runs_of_a_container_are_left_alone():
+    """Its run has another pid there than here."""
+    mark = f"{processes.MARK}=1:1"
+    argv = [
+        "unshare",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "env",
+        mark,
+        "sh",
+        "-c",
+        "echo; exec sleep 600",
+    ]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as container:
+        try:
+            container.stdout.readline()
+            (inner,) = (
+                pid
+                for pid in map(int, filter(str.isdigit, os.listdir("/proc")))
+                if processes.environment(pid).get(processes.MARK.encode()) == b"1:1"
+            )
+            assert inner not in processes.abandoned()
+        finally:
+            container.kill()
