@@ -1,0 +1,40 @@
+"""Submits jobs, several at a time, until it is told to stop; then prints what became of them.
+
+Usage: load.py STOP_FILE. Every submitted job has a name of its own. Prints one JSON object:
+submitted, answered (with its own name) and failed (with the reason).
+"""
+
+import json
+import os
+import sys
+import threading
+
+from gearvisor.client import Client
+from gearvisor.errors import GearmanError
+
+STOP_FILE = sys.argv[1]
+CLIENTS = 8
+counts = {"submitted": [], "answered": [], "failed": []}
+
+
+def submit(client_number):
+    number = 0
+    with Client(["127.0.0.1:4730"], timeout=120) as client:
+        while not os.path.exists(STOP_FILE):
+            name = f"{os.getpid()}-{client_number}-{number}"
+            number += 1
+            counts["submitted"].append(name)
+            try:
+                answer = client.submit("work", name.encode()).data.decode()
+            except GearmanError as error:
+                counts["failed"].append(f"{name}: {error}")
+            else:
+                counts["answered"].append(answer)
+
+
+threads = [threading.Thread(target=submit, args=(number,)) for number in range(CLIENTS)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(json.dumps(counts))

@@ -1,0 +1,112 @@
+"""Releases are deployed while jobs flow: a bad one touches one batch of one host and goes back by itself."""
+
+import json
+import subprocess
+import time
+
+import pytest
+
+PYTHON = "/opt/gearvisor/venv/bin/python"
+PROCESSES = 8
+BATCH = 2
+BAD = {
+    "exits": "it ended and was started again: exit status 1",
+    "import_error": "does not start",
+    "never_registers": "is not registered with",
+    "fails_all": "jobs failed",
+    "fails_some": "jobs failed",
+    "hangs": "no job was finished",
+    "dies": "ended",
+}
+DEFAULT = ("exits", "fails_all")
+# Failures are what these releases are about, and a job that kills its workers has no answer.
+FAILING = ("fails_all", "fails_some", "dies")
+
+
+class Load:
+    """Eight clients that submit jobs on a host for as long as the block runs."""
+
+    def __init__(self, lab, name):
+        self.host = lab[name]
+        self.container = lab.container(name)
+
+    def __enter__(self):
+        self.host.check_output("rm -f /tmp/stop")
+        argv = ["podman", "exec", self.container, PYTHON, "/srv/load.py", "/tmp/stop"]
+        self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+        time.sleep(1)
+        return self
+
+    def __exit__(self, *_):
+        self.host.check_output("touch /tmp/stop")
+        self.counts = json.loads(self.process.communicate(timeout=200)[0])
+
+
+def processes(host):
+    """{process: (pid, release)} of all workers of the host."""
+    found = {}
+    for line in host.check_output("supervisorctl status").splitlines():
+        words = line.split()
+        if words[1] == "RUNNING" and words[0].startswith(("resize", "report")):
+            pid = words[3].rstrip(",")
+            environment = host.check_output(f"tr '\\0' '\\n' < /proc/{pid}/environ")
+            release = [each for each in environment.splitlines() if "GEARVISOR_RELEASE=" in each]
+            found[words[0]] = pid, release[0].rpartition("/")[2]
+    return found
+
+
+def releases(host):
+    return {release for _pid, release in processes(host).values()}
+
+
+def deploy(lab, release, succeeds=True, **variables):
+    given = {"deploy_release": release, **variables}
+    return lab.play("playbooks/deploy.yml", "--extra-vars", json.dumps(given), succeeds=succeeds)
+
+
+@pytest.mark.on("first")
+def test_a_good_release_goes_to_both_hosts_and_back(lab, host):
+    hosts = [host, lab["second"]]
+    with Load(lab, "first") as load:
+        began = time.monotonic()
+        deploy(lab, "better")
+        took = time.monotonic() - began
+    assert [releases(each) for each in hosts] == [{"better"}] * 2
+    assert [each.check_output("readlink /srv/app/current") for each in hosts] == [
+        "/srv/app/releases/better"
+    ] * 2
+    print(f"both hosts in {took:.0f} s:", {k: len(v) for k, v in load.counts.items()})
+    assert load.counts["failed"] == []
+    assert sorted(load.counts["answered"]) == sorted(load.counts["submitted"])
+    _recap, output = deploy(lab, "better", gearman_deploy_back=True)
+    assert [releases(each) for each in hosts] == [{"good"}] * 2, output
+
+
+@pytest.mark.on("first")
+@pytest.mark.parametrize(
+    "bad", [bad if bad in DEFAULT else pytest.param(bad, marks=pytest.mark.slow) for bad in BAD]
+)
+def test_a_bad_release_touches_one_batch_and_goes_back(lab, host, bad):
+    before = processes(host)
+    others = processes(lab["second"])
+    began = time.monotonic()
+    with Load(lab, "first") as load:
+        _recap, output = deploy(lab, bad, succeeds=False)
+    took = time.monotonic() - began
+    after = processes(host)
+    counts = {name: len(values) for name, values in load.counts.items()}
+    touched = sorted(name for name in before if before[name] != after.get(name))
+    print(f"{bad}: {took:.0f} s, touched {touched}, {counts}")
+    assert BAD[bad] in output
+    assert "stays on /srv/app/releases/good" in output
+    assert "No other host was touched" in output
+    assert releases(host) == {"good"}
+    assert host.check_output("readlink /srv/app/current") == "/srv/app/releases/good"
+    assert len(after) == len(before)
+    assert processes(lab["second"]) == others
+    assert len([name for name in touched if name.startswith("resize")]) <= BATCH
+    if bad not in FAILING:
+        assert load.counts["failed"] == []
+        assert counts["answered"] == counts["submitted"]
+    if bad == "exits":
+        assert output.count("database password is wrong") <= 2
