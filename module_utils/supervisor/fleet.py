@@ -11,16 +11,15 @@ definition does not start, the old files and processes come back.
 from __future__ import annotations
 
 import os
-import re
 import types
 from typing import NamedTuple
 
 from ..failure import GearvisorError, InvalidOption
 from ..host.changes import ChangeSet
-from ..host.files import read_text
 from ..host.host import Host as TargetHost
 from . import (
     config_file,
+    findings,
     fingerprint,
     identity,
     log_places,
@@ -41,7 +40,6 @@ from .log_places import Surroundings
 from .program_files import sections_in
 from .readiness import PAUSED
 from .rpc import PasswordWanted, SupervisordUnavailable
-from .scripts import end_orphans
 from .warnings import cautions
 
 CONFIG = "/etc/supervisor/supervisord.conf"
@@ -49,7 +47,6 @@ DIRECTORY = "/etc/supervisor/conf.d"
 SUPERVISORD = "/usr/bin/supervisord"
 RUNTIME = "/run/gearvisor"
 _READY_SECONDS = 30
-_ORPHAN_SECONDS = 5
 
 
 class Request(NamedTuple):
@@ -181,7 +178,7 @@ def converge(request, where, check_mode=False):
     adopted = sections_in(files.adopted)
     unlisted = {
         group: section
-        for group, section in _unlisted(request, where, wanted.programs, old, state).items()
+        for group, section in findings.unlisted(request, where, wanted.programs, old, state).items()
         if group not in adopted
     }
     old = {group: section for group, section in old.items() if group not in unlisted}
@@ -190,9 +187,9 @@ def converge(request, where, check_mode=False):
     for name, (kind, program) in wanted.programs.items():
         if os.path.join(where.directory, f"{name}.conf") in files.changed():
             warnings += cautions(f"{options.PARAMETERS[kind]}.{name}", program)
-    warnings += _about_others(drifted, noted, old, new, unlisted)
-    warnings += _contradictions(where, new.values())
-    warnings += _orphans(where, supervisord, check_mode)
+    warnings += findings.about_others(drifted, noted, old, new, unlisted)
+    warnings += findings.contradictions(where, new.values())
+    warnings += findings.orphans(where, supervisord, check_mode)
     result = _result(files, decided, missing, new_users, warnings, wanted.links)
     if request.inventory_hostname:
         changes = ChangeSet(TargetHost(where.run))
@@ -271,75 +268,6 @@ def _wanted(request, check_mode):
                 for section in by_program[name]
             ]
     return Wanted(programs, by_program, tuple(links.values()), warnings)
-
-
-def _unlisted(request, where, programs, old, state):
-    """Return {group: Section} of loaded groups of this fleet that are no longer listed and that stay.
-
-    Without purge a program that is no longer listed runs on. Its groups that go because it has
-    fewer processes now are not among them.
-    """
-    if request.purge:
-        return {}
-    return {
-        group: section
-        for group, section in {**sections_in(program_files.own(request, where)), **old}.items()
-        if group in state.groups and section.program not in programs
-    }
-
-
-def _orphans(where, supervisord, check_mode):
-    """Ask what a former supervisord has left behind to leave; return warnings that name it."""
-    if supervisord is None:
-        return []
-    found = end_orphans.find(supervisord.pid(), supervisord.path)
-    if not found:
-        return []
-    names = ", ".join(f"{process} (pid {pid})" for pid, (_group, process) in found.items())
-    if check_mode:
-        return [f"A former supervisord has left these behind, beside those that run now: {names}"]
-    signals = end_orphans.stop_signals(end_orphans.configuration(where.config))
-    end_orphans.ask_to_leave(found, signals)
-    left = end_orphans.wait(found, _ORPHAN_SECONDS)
-    still = (
-        f". Of them, these finish their jobs first: pid {', '.join(map(str, left))}" if left else ""
-    )
-    return [
-        f"A former supervisord had left these behind, and they were asked to leave: {names}{still}"
-    ]
-
-
-def _contradictions(where, its_sections):
-    """Return warnings about jobs that a stop of supervisord would cut, by our own systemd drop-in."""
-    found = re.search(r"^TimeoutStopSec=(\d+)$", read_text(where.drop_in) or "", re.MULTILINE)
-    if not found:
-        return []
-    limit = int(found.group(1))
-    longest = {}
-    for section in its_sections:
-        if plan.seconds(section.options, "stopwaitsecs") > limit:
-            longest[section.parameter] = plan.seconds(section.options, "stopwaitsecs")
-    return [
-        f"{option}.stopwaitsecs: {seconds} is more than the {limit} s after which systemd kills everything "
-        "when supervisord stops, as at a reboot. Raise supervisor_stop_timeout (stop_timeout of "
-        "supervisor_daemon) above it"
-        for option, seconds in longest.items()
-    ]
-
-
-def _about_others(drifted, noted, old, new, unlisted):
-    """Return warnings about groups that are left alone."""
-    warnings = []
-    foreign = sorted(drifted - set(noted) - set(old) - set(new) - set(unlisted))
-    if foreign:
-        warnings.append(f"Edits of others are pending and were left alone: {', '.join(foreign)}")
-    names = sorted({section.program for section in unlisted.values()})
-    if names:
-        warnings.append(
-            f"These programs of the fleet are no longer listed and run on: {', '.join(names)}. If one was "
-            "renamed, it now runs twice. Set purge: true to stop and remove them"
-        )
-    return warnings
 
 
 def check_installed(where):

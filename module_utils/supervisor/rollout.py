@@ -19,12 +19,11 @@ from typing import NamedTuple
 from ..failure import GearvisorError
 from . import leftovers, watch
 from .options import DEFAULTS
-from .plan import finishes, is_true, next_batch, seconds, share, should_be_up
-from .readiness import Readiness, StartFailed, servers_of
-from .rpc import AT_REST, BACKOFF, EXITED, FATAL, RUNNING, STOPPING, StillRunning
+from .plan import is_true, next_batch, seconds, share, should_be_up
+from .readiness import Readiness, servers_of
+from .rpc import AT_REST, BACKOFF, RUNNING, StillRunning
+from .starting import KILL_SECONDS, Starting, until_none
 
-# supervisord kills a process that outlives stopwaitsecs; this is what it gets for that.
-_KILL_SECONDS = 15
 _ROUND_SECONDS = 0.1
 _WATCH_SECONDS = 0.5  # between two looks at the counters
 # Between two looks for what a process has left behind: each reads all of /proc.
@@ -109,7 +108,7 @@ class Rollout:
         self.readiness = Readiness(
             supervisord, self.view, pace, functions or {}, host.runtime, host.paused
         )
-        self._starting = _Starting(supervisord, self.view, pace, self.readiness)
+        self._starting = Starting(supervisord, self.view, pace, self.readiness)
         self.verdicts = {}
         self.warnings = []
         # Groups that run the new definition or code, as far as it went.
@@ -270,7 +269,7 @@ class Rollout:
                 self._supervisord.stop_group(section.group)
             return process.state not in AT_REST
 
-        yield from _until_none(self.view, section, is_not_at_rest)
+        yield from until_none(self.view, section, is_not_at_rest)
         yield from self._end_leftovers(section, before, trees)
 
     def _end_leftovers(self, section, before, trees):
@@ -336,7 +335,7 @@ class Rollout:
         old_pids = {process.pid for process in before}
         running = {process.name for process in before}
         signalled = set()
-        deadline = time.monotonic() + seconds(section.options, "stopwaitsecs") + _KILL_SECONDS
+        deadline = time.monotonic() + seconds(section.options, "stopwaitsecs") + KILL_SECONDS
         while True:
             staying = [
                 process
@@ -372,75 +371,3 @@ class Rollout:
 
 def _stop_signal(section):
     return section.options.get("stopsignal", DEFAULTS["stopsignal"])
-
-
-class _Starting:
-    """Starts groups and waits until they are up."""
-
-    def __init__(self, supervisord, view, pace, readiness):
-        self._supervisord = supervisord
-        self._view = view
-        self._pace = pace
-        self._readiness = readiness
-
-    def add(self, section):
-        self._supervisord.add_group(section.group)
-        yield
-        yield from self.until_up(section)
-
-    def start(self, section, names=None):
-        """Start the group's processes that are at rest; only those in *names*, if given."""
-        # Left by an interrupted run: supervisord cannot start what it is stopping.
-        yield from _until_none(self._view, section, lambda process: process.state == STOPPING)
-        for process in self._view.processes(section.group):
-            if process.state in AT_REST and (names is None or process.name in names):
-                self._supervisord.start_process(process.full_name)
-        yield
-        yield from self.until_up(section)
-
-    def until_up(self, section):
-        """Wait for RUNNING, which supervisord grants after startsecs, and more. Raises StartFailed."""
-        if not self._pace.wait or not is_true(section.options, "autostart"):
-            return
-        deadline = (
-            time.monotonic() + self._pace.wait_timeout + seconds(section.options, "startsecs")
-        )
-        while not self._view.halted:
-            processes = self._view.processes(section.group)
-            pending = [
-                process for process in processes if not _has_started(process, section.options)
-            ]
-            if not pending:
-                break
-            for process in pending:
-                if process.state == FATAL or time.monotonic() > deadline:
-                    self._fail(process)
-            yield
-        yield from self._readiness.until_up(section)
-
-    def _fail(self, process):
-        output = self._supervisord.last_output(process.full_name)
-        reason = process.reason or f"it is {process.state} after {self._pace.wait_timeout} s"
-        raise StartFailed(
-            f"{process.full_name} does not start: {reason}",
-            process=process.full_name,
-            reason=reason,
-            output=output,
-        )
-
-
-def _has_started(process, options):
-    if process.state == RUNNING:
-        return True
-    return finishes(options) and process.state == EXITED
-
-
-def _until_none(view, section, condition):
-    """Wait until no process of a stopping group meets *condition*. Raises GearvisorError."""
-    deadline = time.monotonic() + seconds(section.options, "stopwaitsecs") + _KILL_SECONDS
-    while any(condition(process) for process in view.processes(section.group)):
-        if time.monotonic() > deadline:
-            raise GearvisorError(
-                f"{section.group} does not stop, not even by SIGKILL. See 'supervisorctl status {section.group}:*'"
-            )
-        yield

@@ -240,7 +240,7 @@ def test_restart_lets_each_process_finish_and_restarts_what_exits(daemon):
 
 
 def test_a_restart_that_a_process_ignores_is_told_and_kills_nothing(daemon, monkeypatch):
-    monkeypatch.setattr(rollout, "_KILL_SECONDS", 1)
+    monkeypatch.setattr(rollout, "KILL_SECONDS", 1)
     stubborn = "/bin/sh -c 'trap : TERM; while :; do sleep .1; done'"
     deaf = programs(1, command=stubborn, stopwaitsecs=0)
     daemon.converge(deaf)

@@ -189,7 +189,7 @@ def test_each_process_knows_who_it_is(daemon):
 
 def test_a_step_in_flight_is_finished_when_another_fails(daemon, monkeypatch):
     """One ignores the signal and fails the run; the other must not stay EXITED."""
-    monkeypatch.setattr(rollout, "_KILL_SECONDS", 1)
+    monkeypatch.setattr(rollout, "KILL_SECONDS", 1)
     both = {
         "deaf": {
             **WORKER,
