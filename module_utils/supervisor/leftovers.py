@@ -16,6 +16,8 @@ import signal
 import socket
 import struct
 
+from ..host import processes
+
 _ESTABLISHED = "01"
 
 
@@ -122,9 +124,9 @@ def _sockets_to(addresses, proc):
 
 
 def _open_files(pid, proc):
-    found = set()
-    with contextlib.suppress(OSError):
-        for entry in pathlib.Path(proc, str(pid), "fd").iterdir():
-            with contextlib.suppress(OSError):
-                found.add(os.readlink(entry))
-    return found
+    """Return what the process's file descriptors lead to, as a set of texts."""
+    directory = pathlib.Path(proc, str(pid))
+    for eyes in (contextlib.nullcontext(), None):
+        with contextlib.suppress(OSError), eyes or processes.eyes_of_owner(directory):
+            return {os.readlink(entry) for entry in (directory / "fd").iterdir()}
+    return set()

@@ -27,12 +27,35 @@ _MARKS = (b"SUPERVISOR_ENABLED", b"SUPERVISOR_PROCESS_NAME", b"SUPERVISOR_GROUP_
 
 def environment(pid, proc="/proc"):
     """Return the process's environment as {bytes: bytes}; {} when it cannot be read."""
+    entries = as_owner(pid, proc, lambda: _read(f"{proc}/{pid}/environ")) or b""
+    return dict(entry.partition(b"=")[::2] for entry in entries.split(b"\0") if b"=" in entry)
+
+
+def _read(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def as_owner(pid, proc, look):
+    """Return look(), or None; in a container, root may see a process only with its owner's eyes."""
     try:
-        with open(f"{proc}/{pid}/environ", "rb") as file:
-            entries = file.read().split(b"\0")
+        return look()
     except OSError:
-        return {}
-    return dict(entry.partition(b"=")[::2] for entry in entries if b"=" in entry)
+        pass
+    try:
+        owner = os.stat(f"{proc}/{pid}")
+        group = os.getegid()
+        os.setegid(owner.st_gid)
+        os.seteuid(owner.st_uid)
+    except OSError:
+        return None
+    try:
+        return look()
+    except OSError:
+        return None
+    finally:
+        os.seteuid(0)
+        os.setegid(group)
 
 
 def relations(pid, proc="/proc"):
@@ -94,10 +117,8 @@ def same_socket(url, path):
 
 
 def _same_namespace(pid, proc):
-    try:
-        return os.readlink(f"{proc}/{pid}/ns/pid") == os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return False
+    space = as_owner(pid, proc, lambda: os.readlink(f"{proc}/{pid}/ns/pid"))
+    return space in (None, os.readlink("/proc/self/ns/pid"))
 
 
 def configuration(config=CONFIG):
