@@ -108,6 +108,7 @@ version:
 """
 
 from ..module_utils import module
+from ..module_utils.outcome import Outcome
 from ..module_utils.supervisor import daemon
 
 ARGUMENTS = {
@@ -137,7 +138,7 @@ def converge(params, host):
     common = {
         name: result.pop(name) for name in ("changed", "actions", "files", "diff", "warnings")
     }
-    return module.Outcome(**common, details=result)
+    return Outcome(**common, details=result)
 
 
 def main():

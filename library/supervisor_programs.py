@@ -306,6 +306,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import module
 from ..module_utils.failure import InvalidOption
+from ..module_utils.outcome import Outcome
 from ..module_utils.supervisor import fleet, options, values
 
 ARGUMENTS = {
@@ -442,7 +443,7 @@ def converge(params, host):
     """Return the Outcome of the fleet's convergence."""
     result = fleet.converge(request_from(params), fleet.Host(host.run), host.check_mode)
     common = {name: result.pop(name) for name in ("changed", "files", "diff", "warnings")}
-    return module.Outcome(**common, details=result)
+    return Outcome(**common, details=result)
 
 
 def main():

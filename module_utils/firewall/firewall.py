@@ -15,7 +15,7 @@ from ..host import packages, systemd
 from ..host.changes import ChangeSet
 from ..host.directories import make, remove_empty
 from ..host.files import read_text, write_text
-from ..module import Outcome, prepared
+from ..outcome import Outcome, prepared
 from . import ruleset, ssh
 
 PACKAGE = "nftables"

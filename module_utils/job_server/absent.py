@@ -11,7 +11,7 @@ from ..failure import InvalidOption
 from ..host import directories, packages
 from ..host.changes import ChangeSet
 from ..host.files import read_text
-from ..module import Outcome, prepared
+from ..outcome import Outcome, prepared
 from . import config, queues, service, start_record
 from .package_version import PACKAGE
 from .restart import as_json, jobs_text

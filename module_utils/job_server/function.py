@@ -21,7 +21,7 @@ from ..gearvisor.errors import AdminError, GearmanError
 from ..gearvisor.protocol import Packet, check_function, encode
 from ..host.changes import ChangeSet
 from ..host.files import read_text
-from ..module import Outcome, prepared
+from ..outcome import Outcome, prepared
 from . import config, function_limit, ports
 from .drain import is_closable
 from .info import check_servers

@@ -12,7 +12,7 @@ from ..failure import InvalidOption
 from ..gearvisor.admin import Admin
 from ..gearvisor.connection import parse_server
 from ..gearvisor.errors import GearmanError
-from ..module import Outcome
+from ..outcome import Outcome
 from .sentinels import Sentinels, without
 
 LONGEST_TIMEOUT = 3600

@@ -19,7 +19,7 @@ from ..gearvisor.errors import (
     SubmitError,
 )
 from ..gearvisor.protocol import check_function, check_unique
-from ..module import Outcome
+from ..outcome import Outcome
 from .info import check_servers, check_timeout
 
 _WAYS_OUT = (

@@ -15,7 +15,7 @@ import os
 
 from ..failure import GearvisorError, InvalidOption
 from ..host.changes import ChangeSet
-from ..module import Outcome, prepared
+from ..outcome import Outcome, prepared
 from . import checks, config, package_version, queues, readiness, service, start_record, unit
 from .package_version import PACKAGE
 from .restart import Decision, as_json

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from ..failure import GearvisorError, InvalidOption, Refused
 from ..host import packages
-from ..module import Outcome, prepared
+from ..outcome import Outcome, prepared
 from . import queue_values
 
 _START_SECONDS = 60

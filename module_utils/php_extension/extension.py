@@ -17,7 +17,7 @@ from typing import NamedTuple
 from ..failure import GearvisorError, InvalidOption
 from ..host import directories, packages, trust
 from ..host.files import diffs, read_text, restore_text, write_text
-from ..module import Outcome, prepared
+from ..outcome import Outcome, prepared
 from . import build, releases, sapis, source, tarball
 from .sapis import EXTENSION, SAPIS, php_versions
 

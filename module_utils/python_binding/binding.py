@@ -23,7 +23,7 @@ from typing import NamedTuple
 from ..failure import InvalidOption
 from ..host import directories, trust
 from ..host.builder import Builder
-from ..module import Outcome
+from ..outcome import Outcome
 from . import command, environment, interpreter
 from .environment import PYGEARMAN
 from .requirements import contents, credentials, without_credentials

@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 from ..failure import GearvisorError, InvalidOption
 from ..host.files import read_text, write_text
-from ..module import Outcome, prepared
+from ..outcome import Outcome, prepared
 from . import certificates
 
 _DAY = 24 * 60 * 60

@@ -27,7 +27,7 @@ from ..host.files import read_text, write_text
 from ..job_server import ports
 from ..keeper import choice
 from ..keeper.service import Service
-from ..module import Outcome, prepared
+from ..outcome import Outcome, prepared
 from . import certificates, stunnel
 
 PACKAGE = "stunnel4"

@@ -29,9 +29,7 @@ def imported(room):
     found = {}
     for path in files:
         depth = len(path.relative_to(MODULE_UTILS).parts)
-        # Not inside of functions: the journal's table of undo functions imports the room that wrote an
-        # entry when one has to be taken back.
-        for node in ast.parse(path.read_text()).body:
+        for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and node.level == depth:
                 names = [node.module] if node.module else [alias.name for alias in node.names]
                 for name in names:

@@ -14,7 +14,7 @@ from ansible_collections.gearvisor.gearvisor.plugins.module_utils.job_server imp
     server,
 )
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.job_server.state import Request
-from ansible_collections.gearvisor.gearvisor.plugins.module_utils.module import Outcome
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.outcome import Outcome
 from ansible_collections.gearvisor.gearvisor.plugins.modules import gearman_job_server
 
 testing = pytest.importorskip("ansible.module_utils.testing")

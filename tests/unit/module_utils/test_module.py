@@ -18,6 +18,7 @@ sys.path.insert(0, {collections!r})
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils import module
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import GearvisorError, InvalidOption
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.outcome import Outcome, prepared
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.host import journal, lock, packages, release
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.host.changes import ChangeSet
 
@@ -81,7 +82,7 @@ def finish(process):
 
 OK = """
 def converge(params, host):
-    return module.Outcome(True, ["did it"], ["/x"], module.prepared(["did it"]), ["look"], {"more": 7})
+    return Outcome(True, ["did it"], ["/x"], prepared(["did it"]), ["look"], {"more": 7})
 """
 
 
@@ -158,7 +159,7 @@ def converge(params, host):
     print("begun", file=sys.stderr, flush=True)
     while not os.path.exists(root + "/go"):
         time.sleep(0.02)
-    return module.Outcome()
+    return Outcome()
 """
 
 
@@ -211,7 +212,7 @@ def converge(params, host):
     with changes.applied():
         print("begun", file=sys.stderr, flush=True)
         time.sleep(60)
-    return module.Outcome()
+    return Outcome()
 """
 
 
