@@ -11,7 +11,7 @@ PROCESSES = 8
 BATCH = 2
 BAD = {
     "exits": "it ended and was started again: exit status 1",
-    "import_error": "does not start",
+    "import_error": "does not ",
     "never_registers": "is not registered with",
     "fails_all": "jobs failed",
     "fails_some": "jobs failed",

@@ -37,7 +37,7 @@ def work(data):
 FUNCTIONS = {'work': work, 'other': work}
 """
 BAD = {
-    "import error": ("import no_such_module\n", "does not start"),
+    "import error": ("import no_such_module\n", "does not (start|come up)"),
     "exits after a while": (
         GOOD
         + "print('database password is wrong', flush=True)\ntime.sleep(1.5)\nraise SystemExit(1)\n",
