@@ -19,10 +19,13 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils import module
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import GearvisorError, InvalidOption
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.outcome import Outcome, prepared
-from ansible_collections.gearvisor.gearvisor.plugins.module_utils.host import journal, lock, packages, release
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.host import journal, lock, packages
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.host import processes, release
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.host.changes import ChangeSet
 
 root = {root!r}
+# Apart from this machine's own runs, and from other tests'.
+processes.MARK = "GEARVISOR_TEST_" + str(os.getpid())
 release.OS_RELEASE = root + "/os-release"
 packages.POLICY = root + "/policy-rc.d"
 lock.PATH = root + "/lock"

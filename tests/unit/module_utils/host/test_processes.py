@@ -13,14 +13,21 @@ sys.path.insert(0, {path!r})
 import pytest
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.host import processes
 import os
+processes.MARK = {mark!r}
 child = subprocess.Popen({command!r}, env={{**os.environ, **processes.mark()}})
 print(child.pid, flush=True)
 """
 
 
+@pytest.fixture(autouse=True)
+def own_mark(monkeypatch):
+    """A mark of this test alone: runs of others on this machine take back what they find."""
+    monkeypatch.setattr(processes, "MARK", f"GEARVISOR_TEST_{os.getpid()}")
+
+
 def leave(*command):
     path = next(entry for entry in sys.path if entry.endswith(".ansible/collections"))
-    source = LEAVES.format(path=path, command=list(command))
+    source = LEAVES.format(path=path, command=list(command), mark=processes.MARK)
     with subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True) as run:
         return int(run.stdout.readline())
 
