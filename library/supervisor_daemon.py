@@ -134,7 +134,7 @@ def converge(params, host):
     web = params["web"]
     given = {name: params[name] for name in daemon.Request._fields}
     request = daemon.Request(**{**given, "web": daemon.Web(**web) if web else None})
-    result = daemon.converge(request, daemon.Host(host.run, host.systemd), host.check_mode)
+    result = daemon.converge(request, host)
     common = {
         name: result.pop(name) for name in ("changed", "actions", "files", "diff", "warnings")
     }

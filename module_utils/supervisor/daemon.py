@@ -22,7 +22,8 @@ from typing import NamedTuple
 
 from ..failure import GearvisorError, InvalidOption
 from ..host import packages, systemd
-from ..host.files import diffs, read_text, restore_text
+from ..host.changes import ChangeSet
+from ..outcome import prepared
 from . import config_file, fleet, values
 from .rpc import PasswordWanted, SupervisordUnavailable, of_config
 from .scripts import end_orphans, retry_fatal
@@ -53,14 +54,6 @@ class Request(NamedTuple):
     stop_timeout: int = 330
     retry_fatal: int = 60
     web: Web = None
-
-
-class Host(NamedTuple):
-    """*run* is like AnsibleModule.run_command; *systemd* tells whether systemd is PID 1."""
-
-    run: object
-    systemd: bool
-    config: str = fleet.CONFIG
 
 
 # Lowest, highest, and where the limit comes from.
@@ -154,22 +147,15 @@ def listener_programs(request):
     }
 
 
-def converge(request, host, check_mode=False):
+def converge(request, host):
     """Make supervisord what *request* says; return the module's result. Raises GearvisorError."""
+    check_mode = host.check_mode
     check(request)
     installed = packages.installed_versions(host.run, [PACKAGE])
     if request.state == "absent":
-        return _absent(host, installed, check_mode)
+        return _absent(host, installed)
     hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    wanted = {
-        SETTINGS: settings_text(request, hard_limit),
-        LISTENER: inspect.getsource(retry_fatal),
-        ORPHANS: inspect.getsource(end_orphans),
-    }
-    if host.systemd:
-        wanted[DROP_IN] = drop_in_text(request)
-    before = {path: read_text(path) for path in wanted}
-    files = {path: after for path, after in wanted.items() if after != before[path]}
+    changes = files(request, host, hard_limit)
     specifications = packages.missing(installed, {PACKAGE: request.version})
     active, enabled = _state(host)
     actions = []
@@ -184,7 +170,7 @@ def converge(request, host, check_mode=False):
     if not check_mode:
         if specifications:
             packages.install(host.run, specifications, "state: 'present'")
-        _write(host, files)
+        write(host, changes)
         _act(host, actions)
     warnings = []
     if request.minfds > hard_limit:
@@ -197,9 +183,8 @@ def converge(request, host, check_mode=False):
             _raise_file_limit(supervisord.pid(), min(request.minfds, hard_limit))
             if request.retry_fatal:
                 _protect(supervisord.pid())
-    pending = (
-        SETTINGS in files and active and _web_of(before[SETTINGS]) != _web_of(wanted[SETTINGS])
-    )
+    web_changes = _web_of(changes.before(SETTINGS)) != _web_of(changes.after(SETTINGS))
+    pending = active and web_changes
     if pending:
         warnings.append(
             "web: takes effect when supervisord is restarted, which restarts every program, so that is "
@@ -216,34 +201,42 @@ def converge(request, host, check_mode=False):
         check_mode,
     )
     return {
-        "changed": bool(actions or files or listener["changed"]),
+        "changed": bool(actions or changes.changed or listener["changed"]),
         "actions": actions,
-        "files": sorted([*files, *listener["files"]]),
+        "files": sorted([*changes.paths(), *listener["files"]]),
         "version": version,
         "restart_pending": bool(pending),
         "warnings": warnings,
-        "diff": [*diffs(before, files, _without_password), *listener["diff"], *_prepared(actions)],
+        "diff": [*changes.diff(), *listener["diff"], *prepared(actions)],
     }
+
+
+def files(request, host, hard_limit):
+    """Return the ChangeSet of the files that supervisord has from here."""
+    changes = ChangeSet(host)
+    settings = settings_text(request, hard_limit)
+    changes.want(SETTINGS, settings, 0o600, mask=_without_password)
+    changes.want(LISTENER, inspect.getsource(retry_fatal))
+    changes.want(ORPHANS, inspect.getsource(end_orphans))
+    if host.systemd:
+        changes.want(DROP_IN, drop_in_text(request))
+    return changes
 
 
 def _without_password(content):
     return re.sub(r"^password=.*$", "password=***", content, flags=re.MULTILINE)
 
 
-def _prepared(actions):
-    return [{"prepared": "".join(f"{action}\n" for action in actions)}] if actions else []
-
-
 def _web_of(content):
     return config_file.parse_sections(content or "").get("inet_http_server")
 
 
-def _write(host, files):
-    for path, content in files.items():
-        os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
-        restore_text(path, content, 0o600 if path == SETTINGS else 0o644)
-    if DROP_IN in files:
-        _run(host, ["systemctl", "daemon-reload"])
+def write(host, changes):
+    """Write the ChangeSet of files, whatever root's umask is."""
+    if changes.changed:
+        with changes.applied():
+            if DROP_IN in changes:
+                _run(host, ["systemctl", "daemon-reload"])
 
 
 def _raise_file_limit(pid, least):
@@ -266,7 +259,7 @@ def _state(host):
         active = shown.get("ActiveState") in ("active", "reloading")
         return active, shown.get("UnitFileState") == "enabled"
     try:
-        of_config(host.config).wait_ready(0)
+        of_config(fleet.CONFIG).wait_ready(0)
     except PasswordWanted:
         return True, True
     except SupervisordUnavailable:
@@ -294,29 +287,28 @@ def _run(host, argv):
 
 
 def _ready(host):
-    supervisord = of_config(host.config)
+    supervisord = of_config(fleet.CONFIG)
     supervisord.wait_ready(_READY_SECONDS)
     return supervisord
 
 
-def _absent(host, installed, check_mode):
-    before = {
-        path: read_text(path) for path in (SETTINGS, LISTENER, ORPHANS, DROP_IN, _listener_file())
-    }
-    files = {path: None for path, content in before.items() if content is not None}
-    if not check_mode:
+def _absent(host, installed):
+    changes = ChangeSet(host)
+    for path in (SETTINGS, LISTENER, ORPHANS, DROP_IN, _listener_file()):
+        changes.want(path, None, mask=_without_password)
+    if not host.check_mode:
         if installed:
             packages.remove(host.run, [PACKAGE])
-        _write(host, files)
+        write(host, changes)
     actions = [f"remove {name}" for name in installed]
     return {
-        "changed": bool(actions or files),
+        "changed": bool(actions or changes.changed),
         "actions": actions,
-        "files": sorted(files),
+        "files": changes.paths(),
         "version": None,
         "restart_pending": False,
         "warnings": [],
-        "diff": [*diffs(before, files, _without_password), *_prepared(actions)],
+        "diff": [*changes.diff(), *prepared(actions)],
     }
 
 

@@ -2,10 +2,13 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 import hashlib
+import os
 import resource
+import stat
 
 import pytest
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import InvalidOption
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.host.host import Host
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor import daemon
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.config_file import (
     parse_sections,
@@ -72,3 +75,23 @@ def test_supervisord_takes_the_settings_from_the_included_file(idle):
 
 def test_no_listener_without_retries():
     assert daemon.listener_programs(daemon.Request(retry_fatal=0)) == {}
+
+
+def test_files_have_their_modes_whatever_the_umask(tmp_path):
+    host = Host(None, root=str(tmp_path))
+    changes = daemon.files(daemon.Request(web=WEB), host, 65536)
+    before = os.umask(0o027)
+    try:
+        daemon.write(host, changes)
+    finally:
+        os.umask(before)
+    modes = {
+        path: stat.S_IMODE((tmp_path / path.lstrip("/")).stat().st_mode)
+        for path in (daemon.SETTINGS, daemon.LISTENER, os.path.dirname(daemon.LISTENER))
+    }
+    assert list(modes.values()) == [0o600, 0o644, 0o755]
+    assert not daemon.files(daemon.Request(web=WEB), host, 65536).changed
+    (tmp_path / daemon.SETTINGS.lstrip("/")).chmod(0o644)
+    loosened = daemon.files(daemon.Request(web=WEB), host, 65536)
+    assert loosened.paths() == [daemon.SETTINGS]
+    assert "SHA" not in str(loosened.diff())
