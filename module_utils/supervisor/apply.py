@@ -89,7 +89,7 @@ class Run:
         return added
 
     def _carry_out(self, decided, progress):
-        release.move_all([link for link in self._wanted.links if link.move == "first"])
+        self._move("first")
         decided = plan.confirmed(decided, self._supervisord.reload_config(), self._old, self._new)
         self._rollout = rollout.Rollout(
             self._supervisord,
@@ -101,8 +101,12 @@ class Run:
             progress,
         )
         self._rollout.carry_out(decided, self._adopted_groups())
-        release.move_all([link for link in self._wanted.links if link.move == "last"])
+        self._move("last")
         return decided
+
+    def _move(self, when):
+        links = [link for link in self._wanted.links if link.move == when]
+        release.move_all(links, self._request.trusted_users)
 
     def _adopted_groups(self):
         return frozenset(sections_in(self._files.adopted))
@@ -114,7 +118,7 @@ class Run:
         """
         sentences = []
         try:
-            release.move_all(self._links_moved(), back=True)
+            release.move_all(self._links_moved(), self._request.trusted_users, back=True)
             if self._files.changed():
                 drifted, _broken = rpc.drift(self._supervisord)
                 state = plan.State(rpc.loaded(self._supervisord), drifted)

@@ -11,12 +11,13 @@ taken back in the same way.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from typing import NamedTuple
 
 from ..failure import GearvisorError, InvalidOption
-from ..host import processes
+from ..host import processes, trust
 
 VARIABLE = "GEARVISOR_RELEASE"
 
@@ -78,16 +79,18 @@ def applied(program, link):
     return {**program, **changed}
 
 
-def move(path, target):
+def move(path, target, trusted=frozenset({0})):
     """Make *path* a link to *target*, or nothing for None, in one step.
 
-    Acts as the owner of the directory: whatever that user has put on the way, it can lead to
-    nothing that the user could not have done. Raises OSError.
+    Acts as the owner of the directory, who could have done it as well. A directory of root's is
+    refused where others than the *trusted* (user ids) could have put it on the way. Raises OSError.
     """
     directory, name = os.path.split(path)
-    with processes.eyes_of_owner(directory):
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _check_way(descriptor, directory, trusted)
+        # By descriptor: what the name leads to may be another directory by now.
+        with processes.eyes_of_owner(f"/proc/self/fd/{descriptor}"):
             temporary = f".{name[:200]}.gearvisor-new"
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary, dir_fd=descriptor)
@@ -97,16 +100,25 @@ def move(path, target):
             os.symlink(target, temporary, dir_fd=descriptor)
             os.rename(temporary, name, src_dir_fd=descriptor, dst_dir_fd=descriptor)
             os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    finally:
+        os.close(descriptor)
 
 
-def move_all(links, back=False):
+def _check_way(descriptor, directory, trusted):
+    weak = trust.weakness(os.path.abspath(directory), trusted)
+    if weak is not None and os.fstat(descriptor).st_uid == 0:
+        raise PermissionError(
+            errno.EPERM, f"it is root's, and reached by {weak.path}, which {weak.reason}", directory
+        )
+
+
+def move_all(links, trusted_users=(), back=False):
     """Move the links to their releases, or back. Raises GearvisorError."""
+    trusted = trust.user_ids(trusted_users)
     for link in links:
         try:
             if link.changes:
-                move(link.path, link.before if back else link.after)
+                move(link.path, link.before if back else link.after, trusted)
         except OSError as error:
             raise GearvisorError(
                 f"The link {link.path} cannot be moved: {error}. Its directory has to be there, and its owner "
