@@ -95,7 +95,9 @@ def abandoned(proc="/proc"):
         if run is None or _lives(run, proc):
             continue
         with contextlib.suppress(OSError):
-            result[int(path.name)] = (path / "comm").read_text(errors="replace").strip()
+            # A process names itself, so the name may hold anything.
+            name = (path / "comm").read_text(errors="replace").strip()
+            result[int(path.name)] = ascii(name)[1:-1]
     return result
 
 

@@ -37,7 +37,7 @@ def orphans(where, supervisord, check_mode):
     found = end_orphans.find(supervisord.pid(), supervisord.path)
     if not found:
         return []
-    names = ", ".join(f"{process} (pid {pid})" for pid, (_group, process) in found.items())
+    names = end_orphans.named(found)
     if check_mode:
         return [f"A former supervisord has left these behind, beside those that run now: {names}"]
     signals = end_orphans.stop_signals(end_orphans.configuration(where.config))

@@ -111,6 +111,13 @@ def find(supervisord=None, socket=None, proc="/proc"):
     return found
 
 
+def named(orphans):
+    """Return who they are, for people: their names come from environments that anyone can make."""
+    return ", ".join(
+        f"{ascii(process)[1:-1][:100]} (pid {pid})" for pid, (_group, process) in orphans.items()
+    )
+
+
 def same_socket(url, path):
     """Whether the url unix://... is that of the socket; /var/run is a link to /run."""
     return os.path.realpath(url.replace("unix://", "")) == os.path.realpath(path)
@@ -220,8 +227,10 @@ def main(arguments):
     orphans = find(socket=socket_of(parser))
     if not orphans:
         return
-    names = ", ".join(f"{process} (pid {pid})" for pid, (_group, process) in orphans.items())
-    print(f"A former supervisord has left these, which are asked to leave: {names}", flush=True)
+    print(
+        f"A former supervisord has left these, which are asked to leave: {named(orphans)}",
+        flush=True,
+    )
     ask_to_leave(orphans, stop_signals(parser))
     left = wait(orphans, float(arguments[0]))
     if left:

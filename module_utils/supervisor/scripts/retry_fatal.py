@@ -186,8 +186,9 @@ def end_orphans():
     socket = os.environ["SUPERVISOR_SERVER_URL"].replace("unix://", "")
     found = orphans.find(supervisord=os.getppid(), socket=socket)
     if found:
-        names = ", ".join(f"{process} (pid {pid})" for pid, (_group, process) in found.items())
-        say(f"a former supervisord has left these, which are asked to leave: {names}")
+        say(
+            f"a former supervisord has left these, which are asked to leave: {orphans.named(found)}"
+        )
         orphans.ask_to_leave(found, orphans.stop_signals(orphans.configuration()))
 
 

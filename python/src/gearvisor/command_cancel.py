@@ -24,6 +24,7 @@ from .command_line import (
     ssl_context,
 )
 from .connection import Connection, parse_server
+from .directory import make_directory
 from .errors import ServerUnavailable
 from .failed_store import FailedStore
 from .protocol import Packet, check_function, encode
@@ -56,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     directory = arguments.directory or os.path.join(failed.DIRECTORY, getpass.getuser())
     cancelled = 0
     try:
-        os.makedirs(directory, 0o700, exist_ok=True)
+        make_directory(directory, 0o700)
         store = FailedStore(directory)
         for address in servers(arguments):
             cancelled += cancel(address, function, store, ssl_context(arguments))

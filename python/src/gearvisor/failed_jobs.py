@@ -145,7 +145,7 @@ def _read(path: str, entry_id: str, limit: int = failed.MAX_BYTES) -> dict[str, 
 
 def attempts(entry: dict[str, Any]) -> int:
     """Return how often the job failed, as far as is known: retries carry their number."""
-    retry = failed.parse_retry(entry["unique"].encode(errors="surrogateescape"))
+    retry = failed.parse_retry(entry["unique"].encode(errors="replace"))
     return max(len(entry["attempts"]), retry[1] if retry else 1)
 
 

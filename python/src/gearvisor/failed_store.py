@@ -85,6 +85,7 @@ class FailedStore:
         folder = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         fresh = f".{entry['id']}.{os.getpid()}.tmp"
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags |= os.O_NONBLOCK  # a FIFO that has the name is not waited for
         try:
             try:
                 with open(os.open(fresh, flags, 0o640, dir_fd=folder), "wb") as file:

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable
 
 from . import percent
+from .directory import make_directory
 from .errors import GearmanError
 from .protocol import check_function
 
@@ -48,9 +49,7 @@ def pause(functions: Iterable[str], directory: str = DIRECTORY) -> list[str]:
     changed = []
     names = _file_names(functions)
     try:
-        if not os.path.isdir(directory):
-            os.makedirs(directory)
-            os.chmod(directory, 0o755)  # workers read it, whatever the umask
+        make_directory(directory, 0o755)  # workers read it
     except OSError as error:
         raise _refused(directory, error) from error
     for function, name in names:

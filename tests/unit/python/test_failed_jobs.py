@@ -14,7 +14,7 @@ from pathlib import Path
 
 import gearvisor
 import pytest
-from gearvisor import failed, failed_jobs, unique_ids
+from gearvisor import failed, failed_jobs, observe, unique_ids
 from gearvisor.cli import main
 from gearvisor.failed_jobs import FailedJobError
 from gearvisor.failed_store import FailedStore
@@ -276,3 +276,17 @@ def test_many_entries_are_listed_soon(run, base):
     assert code == 0 and len(output.splitlines()) == 51
     assert f"the newest 50; {MANY + 1} in all" in errors
     assert failed_jobs.store_size(str(base))[0] == MANY + 1
+
+
+@pytest.mark.parametrize("text", ["\ud800", "\udcff", "a\nb\x1b[2J"])
+def test_text_that_is_no_text_hides_no_other_job(base, add, run, text):
+    odd, plain = add(), add(error="plain")
+    path = base / "mail" / f"{odd}.json"
+    entry = json.loads(path.read_text())
+    texts = dict.fromkeys(("unique", "handle", "error", "traceback", "worker", "release"), text)
+    entry.update(texts, function=text, attempts=[{**entry["attempts"][0], **texts}])
+    path.write_text(json.dumps(entry))
+    code, output, _ = run("list")
+    assert (code, plain in output, odd in output) == (0, True, True)
+    assert run("list", "--json")[0] == run("show", odd)[0] == run("list", "--text", "x")[0] == 0
+    assert {each.id for each in observe.failures(str(base))} == {odd, plain}

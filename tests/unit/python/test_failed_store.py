@@ -134,6 +134,15 @@ def test_links_are_not_followed(tmp_path):
     assert (tmp_path / "secret").read_text() == "untouched"
 
 
+def test_a_fifo_that_lies_in_wait_holds_nothing_up(tmp_path):
+    os.mkfifo(tmp_path / f".{ID}.{os.getpid()}.tmp")
+    store = FailedStore(str(tmp_path))
+    with pytest.raises(OSError):
+        store.add("resize", b"", attempt(f"gvr:{ID}:2".encode()))
+    store.add("resize", b"", attempt(f"gvr:{ID}:2".encode()))
+    assert os.listdir(tmp_path) == [f"{ID}.json"]
+
+
 def test_a_store_that_cannot_be_written_counts(tmp_path):
     store = FailedStore(str(tmp_path / "missing"))
     with pytest.raises(FileNotFoundError):

@@ -75,3 +75,9 @@ def test_the_next_run_ends_them(idle):
     assert end_orphans.wait(pids.values(), 20) == []
     assert not set(pids.values()) & set(idle.pids().values())
     assert not [text for text in idle.converge(program)["warnings"] if "former" in text]
+
+
+def test_a_name_that_a_stranger_chose_is_shown_on_one_line():
+    named = end_orphans.named({7: ("a", "mail\nFAKE \x1b[2J"), 8: ("a", "b" * 9999)})
+    assert named.startswith("mail\\nFAKE \\x1b[2J (pid 7), bbb")
+    assert len(named) < 200 and named.isprintable()
