@@ -148,7 +148,7 @@ def fleet(size, changed=None):
 
 
 class Converging:
-    """Ours and its peers, by number of programs."""
+    """The module and its peers, by number of programs."""
 
     def __init__(self, host, sizes):
         self.host = host

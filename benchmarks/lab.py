@@ -1,7 +1,7 @@
 # Copyright: Gearvisor contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The hosts that the benchmarks run on: containers of molecule/shared, reached as it says."""
+"""The hosts that the benchmarks run on: containers of molecule/shared, reached as described there."""
 
 import datetime
 import json
@@ -36,7 +36,7 @@ class Lab:
         return f"gearvisor-{self.scenario}-{host}"
 
     def create(self):
-        """Make the hosts anew."""
+        """Recreate the hosts."""
         self.destroy()
         for playbook in ("create", "prepare"):
             self.playbook(ROOT / "molecule/shared" / f"{playbook}.yml")

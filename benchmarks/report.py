@@ -7,7 +7,7 @@ YES_OR_NO = {True: "yes", False: "no", None: "-"}
 
 
 def origin(result):
-    """Yield the lines that tell where the figures are from, and what else the machine did."""
+    """Yield the lines that state where the figures are from, and what else the machine did."""
     versions = ", ".join(f"{name} {value}" for name, value in result["versions"].items())
     yield f"`{result['command']}`, {result['date']}. {versions}."
     load = f"{result['load_before'][0]:.1f} before and {result['load_after'][0]:.1f} after"

@@ -34,7 +34,7 @@ SIZES = (SMALL, 1024, 100 * 1024, 1024 * 1024)
 FLEETS = (1, 2, 4, 8)  # workers at once
 LOADS = ("idle", "busy")  # all cores free for it, or one kept busy by another process
 QUEUED = 256 * 2**20  # bytes of payloads that gearmand is given at most; it holds them in memory
-TRIAL = 0.3  # seconds a trial must take to tell the rate of a worker
+TRIAL = 0.3  # seconds a trial must take to measure the rate of a worker
 LEAST = (
     8  # jobs a worker in each sample: the first on a connection can be much faster than the rest
 )
@@ -130,7 +130,7 @@ def processor_seconds(pid):
 
 @contextlib.contextmanager
 def load(kind):
-    """Keep one core busy meanwhile, if the kind of load says so."""
+    """Keep one core busy meanwhile, if the kind of load requires it."""
     if kind == "idle":
         yield
         return

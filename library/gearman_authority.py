@@ -29,7 +29,7 @@ options:
   hosts:
     description:
       - Who gets a certificate, by name. C(names) are the host names and IP addresses it is issued for;
-        C(server) tells whether it is also for a job server.
+        C(server) states whether it is also for a job server.
     type: dict
     required: true
   days:
@@ -61,7 +61,7 @@ options:
     type: bool
     default: false
 attributes:
-  check_mode: {support: full, description: Tells what would be made.}
+  check_mode: {support: full, description: Reports what would be created.}
   diff_mode: {support: full, description: "Lists what is made, and why."}
   idempotent: {support: full, description: "A second call changes nothing, unless it rotates."}
 """

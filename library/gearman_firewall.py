@@ -54,13 +54,13 @@ options:
     default: []
   ssh_ports:
     description:
-      - Ports of SSH, which O(ports) must not hold, besides those that are found - 22, what C(sshd -T) says, what
+      - Ports of SSH, which O(ports) must not hold, besides those that are found - 22, what C(sshd -T) reports, what
         SSH servers and C(ssh.socket) listen on, and the port of the connection of this run.
     type: list
     elements: int
     default: []
   extra_lines:
-    description: More rules, one a line, that come before the refusal of connections to O(ports).
+    description: More rules, one per line, that come before the refusal of connections to O(ports).
     type: list
     elements: str
     default: []
@@ -73,7 +73,7 @@ options:
     type: bool
     default: false
 attributes:
-  check_mode: {support: full, description: Tells what would be done.}
+  check_mode: {support: full, description: Reports what would be done.}
   diff_mode: {support: full, description: Shows the table and the unit.}
   idempotent: {support: full, description: A second call changes nothing.}
 """

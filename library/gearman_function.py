@@ -67,7 +67,7 @@ attributes:
   idempotent:
     support: partial
     description: >-
-      gearmand does not tell its limits. So O(max_queue) counts as changed when it differs from what is
+      gearmand does not report its limits. So O(max_queue) counts as changed when it differs from what is
       kept on the job server's host; it is sent each time, and on other servers never counts.
 """
 

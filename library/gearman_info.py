@@ -36,7 +36,7 @@ EXAMPLES = r"""
     servers: ["10.0.0.5:4730", "10.0.0.6:4730"]
   register: fleet
 
-- name: Somebody serves the function
+- name: Check that a worker serves the function
   ansible.builtin.assert:
     that: fleet['servers'] | map(attribute='functions.reverse.workers', default=0) | sum > 0
 """

@@ -12,8 +12,8 @@ short_description: Submit a Gearman job and check its answer
 version_added: 0.1.0
 author: Gearvisor contributors
 description:
-  - Submits a job from the target host and returns what the worker answered, so that a play can prove
-    that jobs go there and back.
+  - Submits a job from the target host and returns what the worker answered, so that a play can check
+    that jobs are answered.
 options:
   function:
     description: The function to be run.
@@ -23,7 +23,7 @@ options:
     description: The payload as text, sent as UTF-8.
     type: str
   data_base64:
-    description: The payload as Base64, for bytes that are no text.
+    description: The payload as Base64, for binary data.
     type: str
   servers:
     description: Job servers as V(host:port), tried in random order until one accepts the job.
@@ -53,16 +53,16 @@ options:
     type: str
 attributes:
   check_mode: {support: full, description: Checks the values and submits nothing; the task is skipped.}
-  diff_mode: {support: none, description: A job is no state that could be compared.}
+  diff_mode: {support: none, description: A job has no state that could be compared.}
   idempotent:
     support: partial
     description: >-
-      Reports a change only for a background job. What a function changes is not known here; say it
-      with C(changed_when).
+      Reports a change only for a background job. What a function changes is not known here; state
+      it with C(changed_when).
 """
 
 EXAMPLES = r"""
-- name: Jobs go there and back
+- name: Check that a job returns the expected answer
   gearman_job:
     function: reverse
     data: Hello
@@ -79,7 +79,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 result:
-  description: The answer as text; bytes that are no UTF-8 are replaced.
+  description: The answer as text; invalid UTF-8 is replaced.
   returned: success, unless O(background=true)
   type: str
 result_base64:

@@ -27,10 +27,10 @@ options:
   state:
     description:
       - V(present) is configured, started and answering.
-      - V(restarted) is the same, and restarts it also when nothing changed, as O(restart) says.
-      - V(stopped) stops it as O(restart) says, until it is started again or the host is. Nothing else
-        is looked at.
-      - V(absent) stops it and removes the service, our files and the package. Queue files and the
+      - V(restarted) is the same, and restarts it also when nothing changed, as O(restart) allows.
+      - V(stopped) stops it as O(restart) allows, until it is started again or the host is. Nothing else
+        is inspected.
+      - V(absent) stops it and removes the service, Gearvisor's files and the package. Queue files and the
         package's own configuration stay. Refused while jobs wait, unless O(restart=force).
     type: str
     choices: [present, restarted, stopped, absent]
@@ -126,7 +126,7 @@ options:
   memory_max:
     description:
       - How much memory it may use, as systemd's C(MemoryMax) has it, for example V(2G) or V(50%). Above that the
-        kernel ends it, and it comes back; jobs in memory are then lost. Unset, there is no limit.
+        kernel ends it, and it comes back; jobs in memory are then lost. Unset, memory is not limited.
       - Takes effect without a restart. Not without systemd.
     type: str
   queue:
@@ -139,10 +139,10 @@ options:
       type:
         description:
           - V(builtin) is memory. V(libsqlite3) (or V(sqlite)) is a file, which survives restarts and
-            crashes, and is the one to choose. V(mysql) is MariaDB or MySQL.
+            crashes, and is recommended. V(mysql) is MariaDB or MySQL.
           - V(postgres), V(redis) and V(memcached) lose or alter jobs, and need
-            O(queue.accept_known_defects). Without it the refusal says which.
-          - In all but V(builtin) each background job needs a unique id of its own, as jobs of a function
+            O(queue.accept_known_defects). Without it the refusal lists the defects.
+          - In all but V(builtin) each background job needs a different unique id, as jobs of a function
             without one replace each other or are refused.
         type: str
         choices: [builtin, libsqlite3, mysql, postgres, redis, memcached, sqlite]
@@ -280,7 +280,7 @@ server:
   type: str
   sample: 127.0.0.1:4730
 version:
-  description: The version that the server says; none in check mode or while a restart is pending if nothing answers.
+  description: The version that the server reports; none in check mode or while a restart is pending if nothing answers.
   returned: state is present or restarted
   type: str
   sample: 1.1.21+ds

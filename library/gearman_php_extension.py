@@ -19,7 +19,7 @@ description:
 options:
   state:
     description:
-      - Whether the extension is installed and enabled, or removed, wherever it came from.
+      - Whether the extension is installed and enabled, or removed, however it was installed.
       - What was installed for a build, such as a compiler, stays.
     type: str
     choices: [present, absent]
@@ -99,7 +99,7 @@ options:
     type: bool
     default: false
 attributes:
-  check_mode: {support: full, description: Tells what would be installed and enabled.}
+  check_mode: {support: full, description: Reports what would be installed and enabled.}
   diff_mode: {support: full, description: Lists the actions.}
   idempotent: {support: full, description: A second call changes nothing.}
 """

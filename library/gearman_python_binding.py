@@ -86,7 +86,7 @@ options:
   extra_index_urls:
     description:
       - Package indexes to use as well. pip takes the newest version that any of them has, so
-        a package of yours whose name somebody registers elsewhere may come from there. Give
+        a package of yours may come from there if another person registers its name. Give
         hashes, or have one index that knows both.
     type: list
     elements: str
@@ -107,7 +107,7 @@ options:
     type: bool
     default: false
 attributes:
-  check_mode: {support: full, description: Tells whether an environment would be built.}
+  check_mode: {support: full, description: Reports whether an environment would be built.}
   diff_mode: {support: full, description: Shows which environment the link leads to.}
   idempotent: {support: full, description: A second call changes nothing.}
 """

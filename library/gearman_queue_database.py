@@ -56,7 +56,7 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Looks, and touches nothing. Of a server that is not there or not running it says what would come first.
+    description: Inspects, and changes nothing. If the server is missing or stopped, reports what would come first.
   diff_mode:
     support: full
     description: Shows what is done, without passwords.

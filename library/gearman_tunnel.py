@@ -123,7 +123,7 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Tells what would be done. Certificates may still be empty then.
+    description: Reports what would be done. Certificates may still be empty then.
   diff_mode: {support: full, description: "Shows the files, without the key."}
   idempotent: {support: full, description: A second call changes nothing.}
 """

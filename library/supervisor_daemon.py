@@ -74,7 +74,7 @@ options:
     type: bool
     default: false
 attributes:
-  check_mode: {support: full, description: Tells what would be done.}
+  check_mode: {support: full, description: Reports what would be done.}
   diff_mode: {support: full, description: Lists the actions.}
   idempotent: {support: full, description: A second call changes nothing.}
 """

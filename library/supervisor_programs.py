@@ -73,7 +73,7 @@ options:
     default: default
   layout:
     description:
-      - V(processes) writes one section a process, named C(NAME_NN), so that scaling and changes touch
+      - V(processes) writes one section per process, named C(NAME_NN), so that scaling and changes touch
         single processes.
       - V(numprocs) writes one section a program. It is compact, but Supervisor then restarts all
         processes of the program at once for any change, a change of C(numprocs) and a restart included.
@@ -119,7 +119,7 @@ options:
     type: float
     default: 0.2
   min_jobs:
-    description: With fewer jobs than this, the watch proves nothing, which RV(proved) and a warning tell.
+    description: With fewer jobs than this, the watch proves nothing, which RV(proved) and a warning report.
     type: int
     default: 5
   inventory_hostname:
@@ -195,9 +195,9 @@ attributes:
   check_mode:
     support: full
     description: >-
-      Tells what would start and stop and touches no process and no file. It makes supervisord
-      read its files again, which changes nothing that runs. After a file of ours was edited by
-      hand and never loaded, it may foretell a replacement that the real run then finds needless.
+      Reports what would start and stop and touches no process and no file. It makes supervisord
+      read its files again, which changes nothing that runs. After a file of Gearvisor was
+      edited by hand and never loaded, it may announce a replacement that the real run then finds unnecessary.
       A user or command that is not there yet is a warning instead of an error, since an earlier
       task may be what brings it.
   diff_mode:
@@ -349,7 +349,7 @@ def without_secrets(params):
 
 
 def _without_secrets(given):
-    """Hide environments, and what is no option, since it may be a misspelled environment."""
+    """Hide environments and unknown options, since it may be a misspelled environment."""
     if not isinstance(given, dict):
         return "(not shown)"
     public = {*options.KINDS, *options.OURS} - {*options.SECRETS}

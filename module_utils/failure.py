@@ -48,7 +48,7 @@ class InvalidOption(GearvisorError):
 class Refused(GearvisorError):
     """The host refuses what an option asks for, which only showed while it was being done.
 
-    The text has the same parts as InvalidOption's; whoever raises it also says what was put back.
+    The text has the same parts as InvalidOption's; the code that raises it also states what was put back.
     """
 
     def __init__(self, option, value, problem, way_out, **details):

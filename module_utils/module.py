@@ -46,7 +46,7 @@ def run(
     run as root, on a supported Debian. *changes_host*: it takes the host's lock, and takes back
     what interrupted runs have left. *shown(params)* returns the parameters that may be shown, of a
     module whose secrets Ansible cannot find by their options; *secrets(params)* returns texts that
-    are masked wherever they occur. *options* are AnsibleModule's.
+    are masked in every output. *options* are AnsibleModule's.
     """
     module = module_class(argument_spec=arguments, supports_check_mode=True, **options)
     extra = {}
@@ -55,7 +55,7 @@ def run(
     if secrets is not None:
         module.no_log_values |= set(secrets(module.params))
     name = pathlib.Path(module._name or "gearvisor").name
-    # What stands in a command is meant as it is: "$HOME" in an option is no variable.
+    # What stands in a command is meant as it is: "$HOME" in an option is not a variable.
     run_command = functools.partial(module.run_command, expand_user_and_vars=False)
     host = Host(run_command, module.check_mode, module=name)
     try:
@@ -131,7 +131,7 @@ def _interruptible():
 
 
 def _interrupt(number, _frame):
-    # Once: whoever puts things back is not to be interrupted by a second signal.
+    # Once: a second signal must not interrupt the restoring of the old state.
     for other in _SIGNALS:
         signal.signal(other, signal.SIG_IGN)
     raise Interrupted(signal.Signals(number).name)

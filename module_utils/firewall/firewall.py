@@ -53,7 +53,7 @@ def request_of(params):
 
 
 def converge(request, host):
-    """Make the host's allow-list what *request* says; return the Outcome.
+    """Apply *request* to the host's allow-list; return the Outcome.
 
     Raises GearvisorError with nothing changed.
     """
@@ -141,7 +141,7 @@ def _absent(host, table):
 
 
 def _outcome(changes, actions):
-    # The listing is a note of ours, not a file that anybody reads.
+    # The listing is Gearvisor's own record, not a file for users.
     paths = [path for path in changes.paths() if path != LISTING]
     diff = [entry for entry in changes.diff() if entry["after_header"] != LISTING]
     return Outcome(bool(actions or paths), actions, paths, diff + prepared(actions))
@@ -165,7 +165,7 @@ class _Table:
         return {UNIT_FILE: (ruleset.unit_text(), 0o644), DROP_IN: (ruleset.drop_in_text(), 0o644)}
 
     def problem(self, text):
-        """Return what nft has to say against the text, or None; nothing is loaded."""
+        """Return nft's error about the text, or None; nothing is loaded."""
         rc, out, err = self._host.run([ruleset.NFT, "--check", "--file", "-"], data=text)
         return None if rc == 0 else _reason(out, err)
 

@@ -23,7 +23,7 @@ MARK = "# Written by Ansible (Gearvisor, gearman_firewall). Changes made here ar
 
 
 def check_ports(ports, ssh_ports):
-    """Refuse ports that would lock somebody out; *ssh_ports* are those of this host's SSH servers."""
+    """Refuse ports that would lock users out; *ssh_ports* are those of this host's SSH servers."""
     if not ports:
         raise InvalidOption("ports", ports, "is empty", "Name the ports to guard, or use absent")
     for port in ports:
@@ -54,7 +54,7 @@ def user_ids(users):
 
 
 def check_extra_lines(lines):
-    """Refuse lines that are more than one rule each; nft itself checks what they say."""
+    """Refuse lines that are more than one rule each; nft itself checks their content."""
     for line in lines:
         # Braces would leave the chain, and a semicolon starts another statement.
         if not re.match(r"[\x20-\x3a\x3c-\x7e]+\Z", line) or line.count("{") != line.count("}"):
@@ -89,7 +89,7 @@ def typed_networks(networks):
 def addresses_of(hosts, resolve):
     """Return the networks of {host: [address or name]}; raises InvalidOption that names the host.
 
-    *resolve* gives the IP addresses, as text, of a name that is no address; none if it has none.
+    *resolve* gives the IP addresses, as text, of a name that is not an address; none if it has none.
     """
     result = []
     for host, given in sorted(hosts.items()):
@@ -246,7 +246,7 @@ ExecStopPost={again}
 
 
 def init_script(ports):
-    """Return the init script that loads the table at boot where there is no systemd.
+    """Return the init script that loads the table at boot on hosts without systemd.
 
     When it cannot be loaded, a table that lets only the loopback in takes its place.
     """

@@ -1,7 +1,7 @@
 # Copyright: Gearvisor contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The ports by which somebody may be logged in to this host, which an allow-list must not guard.
+"""The ports by which users may be logged in to this host, which an allow-list must not guard.
 
 No single source knows them all: sudo drops SSH_CONNECTION, a socket unit listens for sshd, and an sshd that
 was told another port on its command line or since it was started listens elsewhere than its file says.

@@ -202,7 +202,7 @@ class ChangeSet:
 
 
 def put(path, state):
-    """Make the path what *state* says. Raises GearvisorError or OSError."""
+    """Give the path the state *state*. Raises GearvisorError or OSError."""
     if state.kind == FILE:
         uid = state.uid if state.uid is not None else os.geteuid()
         gid = state.gid if state.gid is not None else os.getegid()
@@ -250,7 +250,7 @@ def _remove(parent, name):
         try:
             os.rmdir(name, dir_fd=parent)
         except OSError as error:
-            # What others have put into a directory of ours stays.
+            # What others have put into a directory of Gearvisor stays.
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
     os.fsync(parent)
@@ -290,7 +290,7 @@ def _decoded(coded):
 
 
 def _digest(state):
-    """Return what tells two states apart, without modes and owners."""
+    """Return what distinguishes two states, without modes and owners."""
     content = hashlib.sha256(state.data).hexdigest() if state.data is not None else state.target
     return f"{state.kind} {content}"
 
@@ -304,7 +304,7 @@ def _ids(owner, group):
 
 
 def _id(look_up, name, field):
-    # Whoever runs the tests without being root owns what root would.
+    # A user who runs the tests without being root owns what root would own.
     if name == "root":
         return os.geteuid() if field == "pw_uid" else os.getegid()
     try:

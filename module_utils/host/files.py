@@ -17,7 +17,7 @@ _TEMPORARY = ".gearvisor-"
 
 
 def read_text(path):
-    """Return the file's text, or None when there is no such file."""
+    """Return the file's text, or None when it does not exist."""
     try:
         return pathlib.Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -25,7 +25,7 @@ def read_text(path):
 
 
 def read_bytes(path):
-    """Return the file's content, or None when there is no such file."""
+    """Return the file's content, or None when it does not exist."""
     try:
         return pathlib.Path(path).read_bytes()
     except FileNotFoundError:
@@ -99,12 +99,12 @@ def _opened(directory, trusted):
 
 
 def restore_text(path, text, mode, uid=0, gid=0):
-    """Put back what read_text returned: None means that there was no file."""
+    """Put back what read_text returned: None means that it did not exist."""
     restore_bytes(path, None if text is None else text.encode("utf-8"), mode, uid, gid)
 
 
 def restore_bytes(path, data, mode, uid=0, gid=0):
-    """Put back what read_bytes returned: None means that there was no file."""
+    """Put back what read_bytes returned: None means that it did not exist."""
     if data is not None:
         write_bytes(path, data, mode, uid, gid)
     elif os.path.lexists(path):

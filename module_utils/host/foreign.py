@@ -1,10 +1,10 @@
 # Copyright: Gearvisor contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files that other users control, read without lending them root's eyes.
+"""Files that other users control, read without root's rights.
 
-Whoever controls a directory decides what its names lead to, /etc/shadow for instance. So a file
-below it is read with the rights of that directory's owner, and its content is taken as a stranger's.
+A user who controls a directory decides what its names lead to, /etc/shadow for instance. So a file
+below it is read with the rights of that directory's owner, and its content is treated as untrusted.
 """
 
 from __future__ import annotations

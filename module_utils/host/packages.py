@@ -125,7 +125,7 @@ def removed_with(run, names):
 
 
 def apt_reason(output):
-    """Return the lines in which apt-get says what went wrong, joined by "; "."""
+    """Return the lines in which apt-get reports what went wrong, joined by "; "."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line[3:].strip() for line in lines if line.startswith("E: ")]
     return "; ".join(errors or lines[-2:]) or "it gave no reason"
@@ -141,7 +141,7 @@ def _is_our_policy():
 
 @contextlib.contextmanager
 def services_left_alone():
-    """Keep the apt-get of this run from starting services: ours start once they are configured.
+    """Keep the apt-get of this run from starting services: Gearvisor's start once they are configured.
 
     gearman-job-server's installation fails outright when its default port is taken, so it must
     not be started by the package. The policy only concerns processes that carry this run's mark
@@ -160,7 +160,7 @@ def services_left_alone():
 
 
 def remove_policy():
-    """Put back the host's own policy, or none, if there is one of ours; return whether there was."""
+    """Put back the host's own policy, or none, if Gearvisor's is there; return whether it was."""
     files.remove_temporaries(POLICY)
     aside = POLICY + _ASIDE_SUFFIX
     ours = _is_our_policy()
@@ -169,6 +169,6 @@ def remove_policy():
     elif ours:
         os.unlink(POLICY)
     elif os.path.lexists(aside):
-        # It was noted, but ours not yet in place.
+        # It was noted, but Gearvisor's is not yet in place.
         os.unlink(aside)
     return ours

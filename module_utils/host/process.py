@@ -35,7 +35,7 @@ class Process:
         ]
 
     def replaced(self):
-        """Return whether its executable is no longer the one on disk: another version was installed."""
+        """Return whether its executable differs from the one on disk: another version was installed."""
         return self._executable().endswith(_REPLACED)
 
     def name(self):

@@ -102,7 +102,7 @@ def abandoned(proc="/proc"):
 
 
 def _in_container(path):
-    """Return whether the process of this directory in /proc is in a pid namespace below ours."""
+    """Return whether the process of this directory in /proc is in a pid namespace below this one."""
     try:
         status = (path / "status").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -117,7 +117,7 @@ def _lives(run, proc):
 
 
 def end_abandoned(seconds, proc="/proc"):
-    """End what killed runs left behind; return sentences that say so.
+    """End what killed runs left behind; return sentences that report it.
 
     apt and dpkg are waited for, up to *seconds*; everything else gets SIGTERM and then SIGKILL.
     """

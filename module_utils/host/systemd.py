@@ -13,7 +13,7 @@ RUNS = "/run/systemd/system"
 
 
 def runs():
-    """Tell whether systemd is the host's service manager (sd_booted(3))."""
+    """Return whether systemd is the host's service manager (sd_booted(3))."""
     return os.path.isdir(RUNS)
 
 
@@ -36,11 +36,11 @@ class Unit:
         return int(self.show("MainPID").get("MainPID") or 0)
 
     def enabled(self):
-        """Tell whether it starts at boot."""
+        """Return whether it starts at boot."""
         return self.show("UnitFileState").get("UnitFileState") == "enabled"
 
     def loaded(self):
-        """Tell whether systemd has it, running or not."""
+        """Return whether systemd has it, running or not."""
         return self.show("LoadState").get("LoadState") == "loaded"
 
     def enable(self):

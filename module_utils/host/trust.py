@@ -47,8 +47,8 @@ def user_ids(names):
 def weakness(path, trusted=frozenset({0}), itself=True):
     """Return the first Weakness on the way to the absolute *path*, or None.
 
-    *trusted* are user ids. A part that does not exist yet ends the way: whoever may make it is
-    known from the directory above. *itself* tells whether the last part counts, too.
+    *trusted* are user ids. A part that does not exist yet ends the path: who may create it is
+    known from the directory above. *itself*: whether the last part counts, too.
     """
     return _walk(path, trusted, itself)[1]
 

@@ -16,10 +16,10 @@ PID_FILE = "/run/gearman/gearmand.pid"
 GEARMAND = "/usr/sbin/gearmand"
 USER = "gearman"
 PURGED = "/var/lib/gearman"
-# The limits of functions, and what tells gearmand of them whenever it starts.
+# The limits of functions, and the script that sets them whenever gearmand starts.
 MAX_QUEUE = "/etc/gearman/max_queue.json"
 MAX_QUEUE_SCRIPT = "/usr/local/lib/gearvisor/max_queue.py"
-# Debian's options for its own way of starting gearmand, which ours does not read.
+# Debian's options for its own way of starting gearmand, which Gearvisor's does not read.
 DEFAULTS = "/etc/default/gearman-job-server"
 # Most of what it serves; far less memory than the limit that some containers come with.
 FILE_DESCRIPTORS = 65536
@@ -39,7 +39,7 @@ def config_text(settings, file_descriptors=None):
 
 
 def own_limit(settings, hard_limit):
-    """Return how many files gearmand has to allow itself; None when its unit says it.
+    """Return how many files gearmand has to allow itself; None when its unit sets it.
 
     *hard_limit* is that of its service manager, None for systemd. Raises InvalidOption.
     """
@@ -69,7 +69,7 @@ def at_start(text):
 
 
 def defaults_text(text):
-    """Return Debian's file of options with a line that says that it is not read."""
+    """Return Debian's file of options with a line that states that it is not read."""
     return text if text.startswith(_DEFAULTS_MARK) else _DEFAULTS_MARK + text
 
 

@@ -77,7 +77,7 @@ class Intake:
                 self._due[function] = due
 
     def _is_closed(self, function, jobs):
-        """Return whether it stays closed for a while; *jobs* are those that are not ours."""
+        """Return whether it stays closed for a while; *jobs* are those that are not sentinels."""
         due = self._due.get(function)
         if due is None:
             return False
@@ -94,7 +94,7 @@ class Intake:
         return without(found, self._counted)
 
     def left(self):
-        """Return {function: FunctionStatus} of the jobs that are not ours."""
+        """Return {function: FunctionStatus} of the jobs that are not sentinels."""
         over = [name for name, due in self._due.items() if due + _CLOCK_SECONDS <= time.time()]
         if over:
             self._sentinels.clear(over)

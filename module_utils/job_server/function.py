@@ -227,7 +227,7 @@ def _carry_out(request, plan):
             if not plan.known:
                 admin.create(request.name)
             if request.max_queue is not None:
-                # Each time, for somebody else may have changed it, and gearmand does not tell.
+                # Each time: it may have been changed meanwhile, and gearmand does not report it.
                 admin.max_queue(request.name, *request.max_queue)
     except GearmanError as error:
         raise GearvisorError(
@@ -270,7 +270,7 @@ def _drop(admin, name):
 
 
 def _warnings(request, servers, own):
-    """Say where a limit does not last."""
+    """Warn where a limit does not last."""
     if request.max_queue is None:
         return []
     return [

@@ -76,7 +76,7 @@ def main(config, limits):
     try:
         with open(config, encoding="utf-8") as file:
             host, port = address(file.read())
-        # systemd waits for this script, and tells it whom it is about.
+        # systemd waits for this script, and passes the server's pid.
         tell(host, port, lines, os.environ.get("MAINPID"))
     except OSError as error:
         say(f"the limits of {limits} are not set: {error}")

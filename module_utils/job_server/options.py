@@ -179,7 +179,7 @@ Settings = collections.namedtuple(
 )
 Settings.__doc__ = """What gearmand is to be run with; the names are the module's options."""
 
-# Those that the service manager or a promise of ours decides, and why they are refused.
+# Those that the service manager or a guarantee of Gearvisor decides, and why they are refused.
 _RESERVED = {
     "daemon": "the service manager runs gearmand in the foreground",
     "user": "the service manager runs it as the user gearman",
@@ -292,7 +292,7 @@ def is_default(flag, value):
 
 
 def configuration(settings, file_descriptors=None):
-    """Return the words of gearmand.conf, one a line. *file_descriptors*: where it has to say it."""
+    """Return the words of gearmand.conf, one per line. *file_descriptors*: where it has to be set there."""
     switches, others = [], []
     for option in OPTIONS:
         words = option.words(getattr(settings, option.name))

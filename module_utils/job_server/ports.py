@@ -125,10 +125,10 @@ def _can_bind(family, address):
 
 
 def check_free(addresses, port, own=None, own_port=None, proc="/proc"):
-    """Refuse a port that somebody else listens on.
+    """Refuse a port that another process listens on.
 
-    *own* is our gearmand's Process and *own_port* its port; sockets that nobody can be seen to
-    hold are taken to be its when its cannot be seen. Raises InvalidOption naming the holder.
+    *own* is our gearmand's Process and *own_port* its port; sockets without a visible owner
+    count as its when its own cannot be seen. Raises InvalidOption naming the holder.
     """
     found = conflicts(addresses, port, listeners(proc))
     ours = own.socket_inodes() if found and own else set()

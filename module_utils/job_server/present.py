@@ -182,7 +182,7 @@ def _bring_up(state, plan):
 
 
 def _put_back(state, was_enabled):
-    """Put the old server back, whose files are back; return a sentence that says so."""
+    """Put the old server back, whose files are back; return a sentence that reports it."""
     current, keeper = state.current, state.keeper
     try:
         keeper.reread()

@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Prepares MariaDB or PostgreSQL on this host for gearmand's queue: database, user and rights.
 
-The servers' own clients do it as their administrators, whom they know by the system's user. They
-get SQL on standard input, and with it no password but what the server itself would keep of it. The
-table is gearmand's business.
+The servers' own clients do it as their administrators, identified by the system's user.
+They get SQL on standard input; it holds of the password only what the server itself stores. The
+table is created by gearmand.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _ask(server, run, sql):
 
 
 def _answer(server, run, sql):
-    """Return what the server says, as a list of lists of columns."""
+    """Return the server's answer, as a list of lists of columns."""
     rc, out, err = _ask(server, run, sql)
     if rc != 0:
         raise GearvisorError(

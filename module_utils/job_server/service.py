@@ -1,7 +1,7 @@
 # Copyright: Gearvisor contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""gearmand as a service for keeper/: Debian's unit with a drop-in of ours, or a Supervisor program."""
+"""gearmand as a service for keeper/: Debian's unit with Gearvisor's drop-in, or a Supervisor program."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def supervisor_program(path=config.CONFIG):
     """Return the program as supervisor_programs takes it.
 
     It does not depend on the settings, so a change of them never replaces the program. The shell
-    becomes gearmand; what sets the limits of functions beside it is nobody's child and soon gone.
+    becomes gearmand; the script that sets the limits of functions is not its child and ends soon.
     """
     limits, server = (
         " ".join(config.max_queue_command(path)),

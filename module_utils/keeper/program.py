@@ -1,7 +1,7 @@
 # Copyright: Gearvisor contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A service kept by Supervisor, where there is no systemd. The verbs are described in service.py."""
+"""A service kept by Supervisor, on hosts without systemd. The verbs are described in service.py."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ def parse_tests(output):
 
 
 def _reason(output):
-    """Return the lines in which configure, make or the compiler says what went wrong."""
+    """Return the lines in which configure, make or the compiler reports what went wrong."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if re.search(r"\berror\b|No space left", line, re.IGNORECASE)]
     return "; ".join((errors or lines)[-3:]) or "it gave no reason"

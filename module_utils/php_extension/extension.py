@@ -105,7 +105,7 @@ def worker_texts(request):
 
 
 def converge(request, host, check_mode=False):
-    """Make the extension what *request* says; return the Outcome. *host* is a sapis.Host.
+    """Apply *request* to the extension; return the Outcome. *host* is a sapis.Host.
 
     Raises GearvisorError, before anything in use is touched, when it cannot be built or does not
     load.
@@ -169,7 +169,7 @@ class _Work:
         self._look()
 
     def _look(self):
-        """Find the PHP versions, and for each the SAPIs that shall have the extension."""
+        """Find the PHP versions, and for each the SAPIs that must have the extension."""
         self.installed = packages.installed_versions(self.host.run, _OF_INTEREST)
         self.versions = {
             version: self._sapis(version)
@@ -305,7 +305,7 @@ class _Work:
             wanted.update(dict.fromkeys(f"php{version}-dev" for version in stale))
         if stale and self.request.run_tests:
             wanted.update(dict.fromkeys(source.TEST_PACKAGES))
-            # A host without a job server shall have none afterwards.
+            # A host without a job server must have none afterwards.
             borrowed = [name for name in source.BORROWED_PACKAGES if name not in self.installed]
         installs = self._install(wanted, "method: 'source'")
         if borrowed and not self.check_mode:
@@ -336,7 +336,7 @@ class _Work:
     # --- building -----------------------------------------------------------------------------
 
     def _plans(self):
-        """Return {PHP version: _Plan}. Raises InvalidOption for what cannot be had or does not fit."""
+        """Return {PHP version: _Plan}. Raises InvalidOption for what is not available or does not fit."""
         libgearman = source.libgearman(self.installed)
         plans = {}
         for version in self.versions:
@@ -414,7 +414,7 @@ class _Work:
         ]
 
     def _prove(self, version, changes):
-        """Load the extension as each SAPI does. In check mode that says nothing once it would change."""
+        """Load the extension as each SAPI does. In check mode that proves nothing once it would change."""
         if self.check_mode and changes:
             return
         for sapi in self.versions[version]:

@@ -77,7 +77,7 @@ def found(installed, version):
 
 
 def enabled(host, version, sapi, module):
-    """Tell whether phpenmod has enabled the module, by the name of its file in mods-available."""
+    """Return whether phpenmod has enabled the module, by the name of its file in mods-available."""
     return bool(glob.glob(os.path.join(host.etc, version, sapi, "conf.d", f"[0-9]*-{module}.ini")))
 
 
@@ -165,7 +165,7 @@ def loaded(host, daemon):
 
 
 def is_outdated(host, daemon, extensions):
-    """Tell whether the daemon runs with another PHP or other *extensions* (a set of files) than wanted."""
+    """Return whether the daemon runs with another PHP or other *extensions* (a set of files) than wanted."""
     return loaded(host, daemon) not in (None, {daemon.program, *extensions})
 
 

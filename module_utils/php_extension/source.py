@@ -88,7 +88,7 @@ def keep_libgearman(host, installed):
 
 
 def build_id(host, version, release, libgearman):
-    """Return what an extension is built for, and how: with another one it has to be built anew."""
+    """Return what an extension is built for, and how: when that differs it has to be rebuilt."""
     return {
         "release": release.version,
         # Debian has one directory for each API of PHP's.
@@ -104,7 +104,7 @@ def versions(host):
 
 
 def is_installed(host, version):
-    """Tell whether an extension that was built here, or part of one, is there."""
+    """Return whether an extension that was built here, or part of one, is there."""
     return any(os.path.lexists(path) for path in paths(host, version))
 
 
@@ -117,7 +117,7 @@ def stamp(host, version):
 
 
 def is_current(host, version, wanted, locations, run_tests):
-    """Tell whether the extension that is there is the one that would be built now."""
+    """Return whether the extension that is there is the one that would be built now."""
     there = stamp(host, version)
     accepted = {location.sha256 for location in locations}
     content = read_bytes(paths(host, version).extension)

@@ -145,8 +145,8 @@ def _expected(request, release):
 def check_path(request, locations):
     """Return *locations* with the checksum of the file at path. Raises InvalidOption if it is wrong.
 
-    Before a build takes anybody's time. A file that is not there yet is the build's matter: in
-    check mode nobody may have been able to put it there.
+    Before a build takes time. A file that is not there yet is checked by the build: in check
+    mode an earlier task may not have copied it.
     """
     content = _read(request.path)[0] if request.path else None
     if request.path and request.checksum == UNVERIFIED:

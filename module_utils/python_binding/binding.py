@@ -58,7 +58,7 @@ def request_of(params):
 
 
 def converge(request, host, wheel):
-    """Make the virtual environment what *request* says; return the Outcome.
+    """Apply *request* to the virtual environment; return the Outcome.
 
     *wheel* is (file name, bytes) of our binding. Raises GearvisorError; the link then still leads to
     what it led to before.

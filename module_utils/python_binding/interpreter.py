@@ -16,7 +16,7 @@ from ..host import packages
 
 OLDEST = (3, 9)
 _PLACES = ("/usr/bin/python3.*", "/usr/local/bin/python3.*")
-# Debian splits ensurepip off, without which there is no pip in an environment. For old Pythons' sake
+# Debian splits ensurepip off, without which an environment has no pip. For old Pythons' sake
 # this is written in what all of them understand.
 _PROBE = """\
 import json, sys

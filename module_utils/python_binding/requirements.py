@@ -4,7 +4,7 @@
 """Lines of a pip requirements file, as far as one has to understand them before pip does.
 
 pip gets copies of the files that they name: it does not run as root, and the files may belong to
-users whom root does not trust, so that what was looked at must be what is installed.
+users that root does not trust, so what was checked must be what is installed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _DIRECTORY = re.compile(
     r"(?:^\s*|@\s*|(?:-[ef]|--editable|--find-links|-i|--index-url|--extra-index-url)(?:\s+|\s*=\s*))"
     r"(?:[a-z+]*file://)?(/[^\s#;\[]+)"
 )
-# With ssh a name is no secret, and a password is never there.
+# With ssh a name is not secret, and a password is never there.
 _USERINFO = re.compile(r"(?<!ssh)://([^/\s@]+)@")
 _MOST_TEXT = 1024 * 1024
 _MOST_ARCHIVE = 1024 * 1024 * 1024
@@ -129,7 +129,7 @@ class Copies:
     def __init__(self, directory, files):
         self._directory = directory
         self._files = files
-        # An archive's name tells pip what it is, so it stays; a number keeps two apart.
+        # pip knows an archive by its name, so it stays; a number keeps two apart.
         self._places = {
             path: os.path.join(directory, str(number), os.path.basename(path))
             for number, path in enumerate(sorted(files))

@@ -220,7 +220,7 @@ def daemon(found):
     rest = _real_program(found)
     names = [os.path.basename(word).lower() for word in rest]
     if rest and _INTERPRETER.match(names[0]):
-        # The script is the first argument that is no option of the interpreter.
+        # The script is the first argument that is not an option of the interpreter.
         script = next((n for n, word in enumerate(rest[1:], 1) if not word.startswith("-")), None)
         rest, names = (rest[script:], names[script:]) if script else ([], [])
     if not rest:

@@ -14,7 +14,7 @@ MARK = "; Written by Ansible (Gearvisor)."
 _HEADER = MARK + " Fleet: {fleet}. Changes made here are lost."
 _FLEET = re.compile(re.escape(MARK) + r" Fleet: (\S+)\. ")
 _FINGERPRINT = re.compile(r"^; Fingerprint of the deployed code: (\S+)$", re.MULTILINE)
-# With its continuation lines, and as somebody may have edited it by hand.
+# With its continuation lines, and as a user may have edited it by hand.
 _ENVIRONMENT_LINE = re.compile(
     r"^([;#\s]*environment)[^\S\n]*[=:](.*(?:\n[^\S\n]+\S.*)*)", re.MULTILINE | re.IGNORECASE
 )
@@ -31,7 +31,7 @@ def quote_environment(option, values):
     InvalidOption when neither gives back the same value.
     """
     for name, value in values.items():
-        # Supervisor replaces this one wherever it stands, before it reads "%%" as "%".
+        # Supervisor replaces this one in any position, before it reads "%%" as "%".
         if "%(here)s" in value:
             raise InvalidOption(
                 f"{option}.{name}",
@@ -117,7 +117,7 @@ def render_file(fleet, sections, fingerprint=None):
 
 
 def fleet_of(text):
-    """Return the fleet whose call wrote this file, or None for somebody else's file."""
+    """Return the fleet whose call wrote this file, or None for a file that Gearvisor did not write."""
     match = _FLEET.match(text)
     return match.group(1) if match else None
 

@@ -148,7 +148,7 @@ def listener_programs(request):
 
 
 def converge(request, host):
-    """Make supervisord what *request* says; return the module's result. Raises GearvisorError."""
+    """Apply *request* to supervisord; return the module's result. Raises GearvisorError."""
     check_mode = host.check_mode
     check(request)
     installed = packages.installed_versions(host.run, [PACKAGE])
@@ -263,7 +263,7 @@ def _state(host):
     except PasswordWanted:
         return True, True
     except SupervisordUnavailable:
-        # Whether it starts at boot is up to whatever starts this host: there is no init to ask.
+        # Whether it starts at boot depends on how this host is started: it has no init to ask.
         return False, True
     return True, True
 

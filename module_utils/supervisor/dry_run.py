@@ -73,7 +73,7 @@ def check_owners(where, new, found):
 
 
 def rivals(new, found, own):
-    """Return {program: {file: [titles]}} of what other files define under the name of a program of ours.
+    """Return {program: {file: [titles]}} of what other files define under the name of a program of this fleet.
 
     Names are compared without the number of the process, so that mail and mail_00 are the same.
     *own* are the paths of the fleet's files.
@@ -100,7 +100,7 @@ def _interpreter(supervisord):
 
 
 def _explained(error, overlay):
-    """Say whose file is wrong, without the environment values that Supervisor's text may hold."""
+    """Return whose file is wrong, without the environment values that Supervisor's text may hold."""
     for shown in _ENVIRONMENT_IN_ERRORS:
         error = shown.sub("(not shown)", error)
     match = re.search(r"\(file: '([^']+)'\)", error)

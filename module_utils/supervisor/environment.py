@@ -23,7 +23,7 @@ _EXPANSION = re.compile(r"%\(([^()\s]{1,300})\)")
 
 
 def literal(option, value):
-    """{name: text}. Text stays as it is; what else YAML has becomes text as the documentation says."""
+    """{name: text}. Text stays as it is; what else YAML has becomes text as documented."""
     result = _typed(option, value)
     for name, content in result.items():
         found = next(

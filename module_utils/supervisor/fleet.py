@@ -135,7 +135,7 @@ class Wanted(NamedTuple):
 
 
 def converge(request, where, check_mode=False):
-    """Make the host's programs what *request* says; return the module's result.
+    """Apply *request* to the host's programs; return the module's result.
 
     Raises GearvisorError (InvalidOption for the user's input) with nothing
     changed, or after everything has been put back.

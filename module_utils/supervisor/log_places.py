@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Where a program's logs lie on this host, and whether root may write to them there.
 
-supervisord opens a log as root, by its path, and follows links: whoever can replace a part of the
-path decides which file root appends a worker's output to.
+supervisord opens a log as root, by its path, and follows links: a user who can replace a part of
+the path decides which file root appends a worker's output to.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def read(path):
         }
         return sections, frozenset(noted.get("restarting", ())) & sections.keys()
     except (ValueError, KeyError, TypeError, AttributeError):
-        # Damaged: the files still tell the most of it.
+        # Damaged: the files still show most of it.
         return {}, frozenset()
 
 

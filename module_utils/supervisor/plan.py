@@ -79,7 +79,7 @@ def make_plan(old, new, state, restart_programs=frozenset(), restarting=frozense
 def confirmed(decided, delta, old, new):
     """Return the Plan with only those changes that supervisord itself sees.
 
-    *delta* is what it says after it has read the new files. A file that was
+    *delta* is what it reports after it has read the new files. A file that was
     edited by hand and never loaded differs from the new one though what runs
     does not; replacing that would interrupt a process for nothing.
     """
@@ -93,7 +93,7 @@ def confirmed(decided, delta, old, new):
 
 
 def _log_became_automatic(before, after):
-    """Tell whether a log path was dropped, which supervisord does not count as a change.
+    """Return whether a log path was dropped, which supervisord does not count as a change.
 
     Its comparison skips options whose new value is automatic (ProcessConfig.__eq__ in
     supervisor/options.py).
@@ -120,12 +120,12 @@ def seconds(options, name):
 
 
 def finishes(options):
-    """Tell whether a program of this rendered section may end by itself and stay so."""
+    """Return whether a program of this rendered section may end by itself and stay so."""
     return options.get("autorestart", DEFAULTS["autorestart"]).lower() != "true"
 
 
 def wants_start(options, processes):
-    """Tell whether a group that should run does not.
+    """Return whether a group that should run does not.
 
     A program that has finished as it should (EXITED, without autorestart=true) is left.
     """
@@ -136,7 +136,7 @@ def wants_start(options, processes):
 
 
 def should_be_up(options, processes):
-    """Tell whether a group counts as unavailable when it is not RUNNING."""
+    """Return whether a group counts as unavailable when it is not RUNNING."""
     if not is_true(options, "autostart"):
         return False
     return not (
@@ -145,7 +145,7 @@ def should_be_up(options, processes):
 
 
 def _is_wanted(options, processes):
-    """Tell whether a group runs, or should: a stopped one that nobody starts is left alone."""
+    """Return whether a group runs, or should: a stopped one without autostart is left alone."""
     return is_true(options, "autostart") or any(
         process.state not in AT_REST for process in processes
     )

@@ -62,7 +62,7 @@ def servers_of(section):
 
 
 def worker_name(section, process):
-    """Return HOST/PROCESS, by which a worker of ours is known, or None."""
+    """Return HOST/PROCESS, by which a Gearvisor worker is known, or None."""
     environment = environment_values(section.options.get("environment", ""))
     host, slash, _process = environment.get("GEARVISOR_WORKER", "").partition("/")
     return f"{host}/{process}" if slash else None

@@ -97,7 +97,7 @@ class Rollout:
     def __init__(self, supervisord, old, new, pace, host, functions=None, progress=None):
         """*old*, *new*: {group: Section}; *functions*: {program: list} as the user gave them.
 
-        *host* tells where the status files and the paused functions are.
+        *host* has the places of the status files and the paused functions.
         """
         self._supervisord = supervisord
         self._old = old
@@ -115,7 +115,7 @@ class Rollout:
         self.touched = []
 
     def carry_out(self, plan, first=frozenset()):
-        """Do what *plan* says: add first, then change and restart in batches, then remove.
+        """Carry out *plan*: add first, then change and restart in batches, then remove.
 
         Groups in *first* are removed before anything is added: what was adopted must not run beside
         what replaces it. Raises StartFailed, Stopped, or GearvisorError when a process does not stop.

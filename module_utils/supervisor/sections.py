@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """From a program to the sections that run it. All pure.
 
-layout "processes" writes one section a process. Supervisor compares and
+layout "processes" writes one section per process. Supervisor compares and
 restarts whole sections, so this is what lets a fleet scale and roll without
 touching the other processes. layout "numprocs" writes Supervisor's compact
 form, in which every change restarts all of the program's processes.
@@ -58,7 +58,7 @@ def sections(name, program, layout="processes", kind="program"):
     An event listener is one section in either layout, because every section gets
     every event; so is an fcgi-program, because its processes share a socket.
     Raises InvalidOption for a "%" that Supervisor cannot expand and for
-    process names that are not one a process.
+    process names that are not unique per process.
     """
     where = f"{PARAMETERS[kind]}.{name}"
     layout = layout if kind == "program" else "numprocs"
@@ -79,7 +79,7 @@ def sections(name, program, layout="processes", kind="program"):
     count = program.get("numprocs", DEFAULTS["numprocs"])
     if layout == "processes":
         return _one_section_each(name, program, count, where)
-    # supervisord does not tell an empty group from none, so none is written.
+    # supervisord does not distinguish an empty group from none, so none is written.
     if count == 0:
         return []
     if count > 1:
@@ -225,7 +225,7 @@ def _check_expansions(option, value, layout, shown=None):
     def refuse(problem, way_out):
         raise InvalidOption(option, shown or value, problem, way_out)
 
-    # Supervisor replaces this one wherever it stands, before it reads "%%" as "%".
+    # Supervisor replaces this one in any position, before it reads "%%" as "%".
     if "%%(here)s" in value:
         refuse("holds %%(here)s, which Supervisor replaces even so", "Write the path itself")
     for match in _EXPANSION.finditer(value):
@@ -298,7 +298,7 @@ def _is_no_path(log):
 
 
 def _expand(value, name, number):
-    """Fill in the two expansions that differ between one section a process and numprocs."""
+    """Fill in the two expansions that differ between one section per process and numprocs."""
     values = {"process_num": number, "program_name": name}
 
     def fill(match):

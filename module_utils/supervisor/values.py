@@ -106,7 +106,7 @@ def boolean(option, value):
 
 
 def number(option, value, lowest=0, highest=MOST_ITEMS, why="the limit"):
-    """A whole number from *lowest* to *highest*; *why* says where the limit comes from."""
+    """A whole number from *lowest* to *highest*; *why* explains the limit."""
     if isinstance(value, float) and value.is_integer():
         # As Jinja divides: {{ 24 / 2 }} is 12.0.
         value = int(value)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from . import commands
 from .options import DEFAULTS
 
-# (what to look for, what to say). Supervisor's documentation has the pieces: "Process States"
+# (what to look for, the warning). Supervisor's documentation has the pieces: "Process States"
 # and the options' own entries; what they do together was tried with 4.2.5.
 _CAUTIONS = (
     (

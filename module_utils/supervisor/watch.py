@@ -91,7 +91,7 @@ class Watch:
     def verdict(self, seconds, busy):
         """Return the Verdict, or None while it is open.
 
-        *seconds* have passed; *busy* tells whether a process of the batch is in a job.
+        *seconds* have passed; *busy*: whether a process of the batch is in a job.
         """
         settings, jobs, failed = self._settings, self.new.jobs, self.new.failed
         limit = self._before.failures + settings.max_failures

@@ -366,7 +366,7 @@ def _names(directory):
 
 
 class _Scratch:
-    """Files in a directory that is only ours."""
+    """Files in a private directory."""
 
     def __init__(self, directory):
         self._directory = directory

@@ -95,7 +95,7 @@ def typed_settings(serve, servers, extra_lines=(), pinned=False):
             _check_name("serve.clients", name)
         _check_host("serve.listen", serve["listen"])
         _check_endpoint("serve.job_server", serve["job_server"])
-        # In one order, so that the inventory's own is no change.
+        # In one order, so that the inventory's order does not count as a change.
         clients = tuple(sorted({*serve["clients"], serve["name"]}))
         serve = Serve(**{**serve, "clients": clients})
     servers = tuple(Server(**server) for server in servers)

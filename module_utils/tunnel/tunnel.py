@@ -82,7 +82,7 @@ def request_of(params):
 
 
 def converge(request, host):
-    """Make the host's tunnel what *request* says; return the Outcome.
+    """Apply *request* to the host's tunnel; return the Outcome.
 
     Raises GearvisorError (InvalidOption for the user's input) with nothing changed, or after the
     old files have been put back.
@@ -245,7 +245,7 @@ def _check_listeners(settings, process):
 
 def _changes(request, accepted, keeper, host):
     identity = request.identity
-    # In one order, so that the inventory's own is no change.
+    # In one order, so that the inventory's order does not count as a change.
     texts = [identity.ca, *(accepted[der] for der in sorted(accepted))]
     trusted = "".join(map(_ended, texts)) if accepted else None
     changes = ChangeSet(host)
@@ -267,7 +267,7 @@ def _ended(text):
 
 
 def _try(settings, identity, host):
-    """Have stunnel read the configuration, without a port of ours. Raises InvalidOption."""
+    """Have stunnel read the configuration, without one of Gearvisor's ports. Raises InvalidOption."""
     with (
         tempfile.TemporaryDirectory(prefix="gearvisor-tunnel-") as directory,
         Builder(host.run) as user,

@@ -29,7 +29,7 @@ import time
 import xmlrpc.client
 
 STATES = "/run/gearvisor/processes.json"
-REFRESH = 60  # seconds between two full looks: events do not tell of processes that are removed
+REFRESH = 60  # seconds between two full looks: events do not report removed processes
 WINDOW = 600  # seconds for which a failure is remembered
 WRITE = 1  # seconds between two writes, at least
 

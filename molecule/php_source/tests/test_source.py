@@ -51,7 +51,7 @@ def submit(host, text):
 
 
 def serves(host):
-    """Tell whether every way to run PHP has the extension, and a job goes there and back."""
+    """Return whether every way to run PHP has the extension, and a job goes there and back."""
     pages = [get(host, f"{page}?text=Hello") for page in PAGES[name_of(host)]]
     return submit(host, "Hello").stdout == "olleH" and all(
         status == 200 and "<p>olleH</p>" in text for status, text in pages

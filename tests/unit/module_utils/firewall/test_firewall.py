@@ -75,7 +75,7 @@ class Machine:
         return self.inside([ruleset.NFT, "list", "table", "inet", "gearvisor"])[1]
 
     def answers(self, port, user=None):
-        """Tell whether a connection to the port on the loopback is accepted."""
+        """Return whether a connection to the port on the loopback is accepted."""
         code = (
             "import os, socket, sys\n"
             f"server = socket.create_server(('127.0.0.1', {port}))\n"

@@ -133,14 +133,14 @@ class Daemon:
         return result
 
     def all_are_programs(self):
-        """Tell whether no process is still supervisord's fork, which would lose a signal."""
+        """Return whether no process is still supervisord's fork, which would lose a signal."""
         own = self._child and _proc(self._child.pid, "cmdline")
         return own is None or all(
             _proc(pid, "cmdline") != own for pid in self.pids().values() if pid
         )
 
     def all_catch_term(self):
-        """Tell whether every process has its handler for SIGTERM in place."""
+        """Return whether every process has its handler for SIGTERM in place."""
         return all(self.catches_term(name) for name in self.pids())
 
     def catches_term(self, name):
