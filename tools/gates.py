@@ -108,7 +108,7 @@ def lint(release: Release) -> None:
 
 
 def importer(release: Release) -> None:
-    """Galaxy imports it, and logs neither errors nor warnings of ours."""
+    """Galaxy imports it, and logs no errors or warnings about Gearvisor."""
     archive = release.output / f"gearvisor-gearvisor-{release.number}.tar.gz"
     log = release.run(
         sys.executable, "-m", "galaxy_importer.main", archive, directory=release.output

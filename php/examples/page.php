@@ -9,7 +9,7 @@
 
 declare(strict_types=1);
 
-/** @throws RuntimeException when there is no answer */
+/** @throws RuntimeException when no answer comes */
 function ask(string $function, string $data): string
 {
     $client = new GearmanClient();

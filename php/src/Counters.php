@@ -41,7 +41,7 @@ final class Counters
     /** @return array<string, mixed> as the status file has them */
     public function toArray(): array
     {
-        // An object even where there are no functions, or where their names are numbers.
+        // An object even without functions, or where their names are numbers.
         $functions = array_map(static fn (Tally $tally): array => $tally->toArray(), $this->functions);
         return [...$this->total->toArray(), 'functions' => (object) $functions];
     }

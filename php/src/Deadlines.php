@@ -36,7 +36,7 @@ final class Deadlines
 
     public function catchAlarm(): void
     {
-        // Not to be restarted: what can be interrupted shall be.
+        // Not to be restarted: calls that can be interrupted must be.
         pcntl_signal(SIGALRM, $this->throwIfOver(...), false);
     }
 

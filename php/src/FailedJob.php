@@ -11,7 +11,7 @@ namespace Gearvisor;
 /**
  * A failed job as it is kept, one file ID.json each: docs/worker-facts.md has the format, which Python
  * workers write as well. A retry carries the unique id `gvr:ID:ATTEMPT`, so that it is known for one
- * wherever it runs.
+ * on every host.
  */
 final class FailedJob
 {

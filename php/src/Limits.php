@@ -8,7 +8,7 @@ declare(strict_types=1);
 
 namespace Gearvisor;
 
-/** Limits after which a worker leaves, to be started afresh; 0 means no limit. */
+/** Limits after which a worker exits, to be started again; 0 means no limit. */
 final class Limits
 {
     public function __construct(

@@ -57,7 +57,7 @@ final class Submission
         return $this->outcome ?? $this->explain($client->returnCode(), (string) $client->error(), $server);
     }
 
-    /** The extension's timeout begins again with each packet, ours does not. */
+    /** The extension's timeout begins again with each packet, this one does not. */
     private function limit(\GearmanClient $client): void
     {
         $client->setTimeout($this->end < INF ? max(1, (int) (($this->end - now()) * 1000)) : -1);

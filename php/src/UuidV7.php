@@ -11,7 +11,7 @@ namespace Gearvisor;
 /** Unique ids with the time in front (RFC 9562, version 7): a worker knows from one how long its job has waited. */
 final class UuidV7
 {
-    /** Seconds that a client's clock may be ahead of ours. */
+    /** Seconds that a client's clock may be ahead of this host's. */
     private const SKEW = 300.0;
 
     public static function generate(): string

@@ -30,7 +30,7 @@ function endProcess(int $code): never
     exit($code);
 }
 
-/** FILE:LINE that a signal handler interrupted by throwing, whatever called it: PHP, or a handler of ours. */
+/** FILE:LINE that a signal handler interrupted by throwing, whether PHP or one of Gearvisor's handlers called it. */
 function interrupted(\Throwable $thrown): string
 {
     foreach ($thrown->getTrace() as $call) {

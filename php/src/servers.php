@@ -36,7 +36,7 @@ function answers(Server $server, float $timeout): bool
 
 /**
  * A GearmanWorker or GearmanClient without servers. libgearman adds those in GEARMAN_SERVERS to every
- * new object by itself, the ones that are down too, and whatever --server says.
+ * new object by itself, including those that are down, and regardless of --server.
  *
  * @template T of object
  * @param class-string<T> $class

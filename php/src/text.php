@@ -74,7 +74,7 @@ function jsonLine(float $time, string $level, string $message, array $fields): s
 }
 
 /**
- * JSON, in which bytes that are no UTF-8 are replaced.
+ * JSON, in which invalid UTF-8 is replaced.
  *
  * @param array<string, mixed> $value
  */

@@ -44,7 +44,7 @@ class Steps:
         self.owner = os.getpid()
 
     def __call__(self, event, arguments):
-        # A child between fork and exec is no step of its own.
+        # A child between fork and exec is not a separate step.
         if os.getpid() != self.owner or not self._is_step(event, arguments):
             return
         self.seen.append(_described(event, arguments))

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Tries clients and workers of others with ours, and prints docs/interoperability.md.
+"""Tries clients and workers of other libraries with Gearvisor's, and prints docs/interoperability.md.
 
     tests/interoperability/table.py [--write]
 
@@ -101,7 +101,7 @@ def job_server(*options):
 
 
 def status(port):
-    """{function: workers}, or None when there is no answer."""
+    """{function: workers}, or None without an answer."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
             stream = connection.makefile("rwb")

@@ -2,7 +2,7 @@
 
 Usage: load.py STOP_FILE SERVER... Half of the clients submit background jobs, half wait for the
 answer. Prints one JSON object: accepted (names of background jobs that a server has taken), refused
-(reasons; nobody promised anything), answered and failed (with the reason) foreground calls, and the
+(reasons; they were never accepted), answered and failed (with the reason) foreground calls, and the
 longest call in seconds.
 """
 

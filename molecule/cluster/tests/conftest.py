@@ -71,7 +71,7 @@ class Load:
             assert reason.startswith(CLEAR), reason
 
     def jobs_left(self, server):
-        """Return whether the server still has jobs of ours; it must answer."""
+        """Return whether the server still has jobs of this test; it must answer."""
         ask = "python3 /srv/cluster/knock.py 127.0.0.1 4730 plain status"
         status = self.lab[server].check_output(ask)
         for line in status.splitlines():

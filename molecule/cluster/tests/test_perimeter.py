@@ -94,7 +94,7 @@ def test_roots_umask_is_strict_here(host):
 
 @pytest.fixture(scope="module")
 def others(lab, tmp_path_factory):
-    """On worker1, certificates that must not do: a foreign authority's, and ours for a stranger."""
+    """On worker1, certificates that must be refused: a foreign authority's, and ours for an unlisted name."""
     ours = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], "gearman-ca")
     foreign = tmp_path_factory.mktemp("foreign")
     for directory, name in ((ours, "stranger"), (foreign, "worker1")):

@@ -1,4 +1,4 @@
-"""The lab itself: are its hosts what the inventory says?"""
+"""The lab itself: do its hosts match the inventory?"""
 
 
 def test_release(host, lab):

@@ -1,4 +1,4 @@
-"""Every client to every worker, with payloads that are no text."""
+"""Every client to every worker, with binary payloads."""
 
 import base64
 import hashlib
@@ -31,7 +31,7 @@ def payload(request, host):
 
 @pytest.fixture(scope="module", autouse=True)
 def gearman_tool(host):
-    """Debian's command line client, which is nothing of ours and so is not on the hosts yet."""
+    """Debian's command line client, which Gearvisor does not install, so it is not on the hosts yet."""
     if not host.exists("gearman"):
         # A package that starts nothing, unlike the metapackage gearman.
         host.check_output("apt-get -qq update && apt-get -qq -y install gearman-tools")
@@ -41,7 +41,7 @@ def gearman_tool(host):
 @pytest.mark.parametrize("client", CLIENTS)
 def test_round_trip(host, payload, client, function):
     if client == "php" and not payload:
-        # The extension itself takes no empty payload; the client says so instead of sending another.
+        # The extension itself takes no empty payload; the client reports that instead of sending another.
         refused = host.run(CLIENTS[client].format(function=function) + " < /tmp/payload")
         assert (refused.rc, "empty" in refused.stderr) == (2, True)
         return

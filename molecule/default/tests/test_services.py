@@ -1,4 +1,4 @@
-"""What runs, as whom, and who can reach it."""
+"""What runs, as which user, and who can reach it."""
 
 import re
 
@@ -12,7 +12,7 @@ PROCESSES = {f"myprocess_{number:02d}" for number in range(12)} | {
 
 
 def states(host):
-    """Return {process: state} as supervisorctl tells it."""
+    """Return {process: state} as supervisorctl reports it."""
     lines = host.run("supervisorctl status").stdout.splitlines()
     return {line.split()[0]: line.split()[1] for line in lines}
 

@@ -14,7 +14,7 @@ HERE = "/opt/faults"
 
 
 def archive():
-    """Return a tar archive of what a module needs on the host: Ansible's part, ours, the harness."""
+    """Return a tar archive of what a module needs on the host: Ansible's part, Gearvisor's, the harness."""
     buffer = io.BytesIO()
     theirs = Path(ansible.__file__).parent
     with tarfile.open(fileobj=buffer, mode="w", dereference=True) as tar:

@@ -30,7 +30,7 @@ def fleet(lab, host):
 
 @pytest.fixture
 def theirs(host):
-    """A program of somebody else's, loaded, with an edit that is not."""
+    """A program that Gearvisor does not manage, loaded, with an edit that is not."""
     path = f"{CONF}/theirs.conf"
     host.check_output(f"printf '[program:theirs]\ncommand=/bin/sleep 5000\n' > {path}")
     host.check_output("supervisorctl update")

@@ -51,7 +51,7 @@ def submit(host, text):
 
 
 def serves(host):
-    """Return whether every way to run PHP has the extension, and a job goes there and back."""
+    """Return whether every way to run PHP has the extension, and a job is answered."""
     pages = [get(host, f"{page}?text=Hello") for page in PAGES[name_of(host)]]
     return submit(host, "Hello").stdout == "olleH" and all(
         status == 200 and "<p>olleH</p>" in text for status, text in pages
@@ -131,7 +131,7 @@ def snapshot(host):
 
 @pytest.fixture(scope="module")
 def tarballs(lab):
-    """The release's tarball on the host, and what somebody could have made of it."""
+    """The release's tarball on the host, and manipulated copies of it."""
     host = lab["bookworm"]
     # Tests that wait for a server which is not there wait once.
     host.check_output("echo 'Acquire::Retries \"0\";' >/etc/apt/apt.conf.d/no-retries")
@@ -153,7 +153,7 @@ def tarballs(lab):
 
 @pytest.fixture
 def outdated(host):
-    """An extension that works and has to be built anew; whatever happens, it is there afterwards."""
+    """A working extension has to be rebuilt; in every case it is there afterwards."""
     stamp = f"{place(host)}/gearman.json"
     host.check_output(f'sed -i \'s/"libgearman": "/&0/\' {stamp}')
     before = snapshot(host)

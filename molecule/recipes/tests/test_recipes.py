@@ -1,4 +1,4 @@
-"""Every recipe runs as its file says, each process as its user, and the second run changes nothing."""
+"""Every recipe runs as its file describes, each process as its user, and the second run changes nothing."""
 
 import pytest
 

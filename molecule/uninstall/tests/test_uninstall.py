@@ -1,4 +1,4 @@
-"""Uninstalling: jobs that wait stop it before anything is touched; then nothing of ours is left."""
+"""Uninstalling: jobs that wait stop it before anything is touched; then nothing of Gearvisor is left."""
 
 import re
 

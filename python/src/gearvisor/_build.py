@@ -157,7 +157,7 @@ def _wheel(version: str, files: dict[str, bytes], documents: dict[str, bytes]) -
     with zipfile.ZipFile(wheel, "w", zipfile.ZIP_STORED) as archive:
         for name, content in sorted(files.items()):
             entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-            entry.create_system = 3  # Unix, wherever it is built
+            entry.create_system = 3  # Unix, on every build host
             entry.external_attr = 0o100644 << 16
             archive.writestr(entry, content)
     return f"{NAME}-{version}-py3-none-any.whl", wheel.getvalue()

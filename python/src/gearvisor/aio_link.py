@@ -17,7 +17,7 @@ _Waiting = tuple[Submission, "asyncio.Future[Result]"]
 
 
 class Link:
-    """The client's connection: sends submissions, and gives each packet to whom it concerns.
+    """The client's connection: sends submissions, and gives each packet to its recipient.
 
     A job server answers submissions in their order. Packets about a job come once for each of
     its submissions on this connection (several with one unique id are one job): so they are

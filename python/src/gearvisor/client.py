@@ -55,7 +55,7 @@ class Result(NamedTuple):
 
 
 class JobStatus(NamedTuple):
-    """What a job server says of a job.
+    """What a job server reports about a job.
 
     known: it has the job; false once the job is over (or was never there).
     running: a worker has it. numerator, denominator: as the worker last said, else 0 and 0.
@@ -159,7 +159,7 @@ class Submission:
 
 
 def parse_status(server: str, arguments: list[bytes]) -> JobStatus:
-    """Return what a STATUS_RES says; raises ProtocolError."""
+    """Return the content of a STATUS_RES; raises ProtocolError."""
     try:
         known, running, numerator, denominator = (int(each or b"0") for each in arguments[1:5])
     except ValueError:

@@ -73,7 +73,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what the verb says; raises GearmanError."""
+    """Carry out the verb; raises GearmanError."""
     verbs: dict[str, Callable[[argparse.Namespace], int]] = {
         "list": _list,
         "show": _show,

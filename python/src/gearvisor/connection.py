@@ -239,7 +239,7 @@ class Connection:
     def finish(self, timeout: float) -> None:
         """Close, but let the peer read all that was sent first, for `timeout` seconds at most.
 
-        A socket closed with unread bytes in it (a NOOP, say) resets the connection, and a reset
+        A socket closed with unread bytes in it (such as a NOOP) resets the connection, and a reset
         can overtake a result on its way: so end our side, then read until the peer ends its own.
         """
         deadline = time.monotonic() + timeout
@@ -278,7 +278,7 @@ class Connection:
 
 
 def cause(error: OSError) -> str:
-    """The cause in words, without the [Errno N] that tells an operator nothing."""
+    """The cause in words, without the [Errno N], which does not help an operator."""
     if isinstance(error, (socket.timeout, BlockingIOError)):  # the second is the kernel's timeout
         return "timed out"
     return error.strerror or str(error) or type(error).__name__

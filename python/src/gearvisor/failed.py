@@ -5,7 +5,7 @@
 
 docs/worker-facts.md has the format, which PHP workers write as well. Each attempt of a job is in
 its entry: the first, and each retry that failed again. A retry carries the unique id
-`gvr:ID:ATTEMPT`, so that it is known for one wherever it runs.
+`gvr:ID:ATTEMPT`, so that it is recognised on every host.
 
 Readers are often root, writers are not: parse() takes the content as a stranger's.
 """

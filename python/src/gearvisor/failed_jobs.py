@@ -34,7 +34,7 @@ _RETRIED = re.compile(rf"\.({_ID})\.([0-9]{{1,9}})\.retried")
 
 
 class FailedJobError(GearmanError):
-    """A failed job cannot be read, retried or dropped; the message names it and says why."""
+    """A failed job cannot be read, retried or dropped; the message names it and the reason."""
 
 
 class Place(NamedTuple):

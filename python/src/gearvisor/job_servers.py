@@ -4,7 +4,7 @@
 """The job servers of a synchronous worker: their connections, and which of them may have a job.
 
 A worker that has asked a job server for a job waits for its answer before it asks another: so that
-a hung server does not block the others, it has to answer an ECHO_REQ first, while nobody waits.
+a hung server does not block the others, it has to answer an ECHO_REQ first, while nothing waits.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ANSWER_TIMEOUT = 30.0  # seconds without an answer after which a job server coun
 ANSWER_TIMEOUT_BUSY = 5.0  # seconds, for the one asked for a job while another is connected
 RETRY_FIRST, RETRY_MOST = 0.1, 5.0  # seconds between attempts to connect, doubling
 
-# A sign of life is due. In all other states whoever asked the job server reads its answer.
+# A sign of life is due. In all other states the code that asked the job server reads its answer.
 _QUIET = (State.GREETED, State.PROBED)
 
 Sender = Callable[[bytes], None]

@@ -84,7 +84,7 @@ class Job:
         self._send(Packet.WORK_WARNING, data)
 
     def send_status(self, numerator: int, denominator: int) -> None:
-        """Say how much of the job is done (WORK_STATUS)."""
+        """Report how much of the job is done (WORK_STATUS)."""
         self._send(Packet.WORK_STATUS, b"%d" % numerator, b"%d" % denominator)
 
     def _send(self, kind: Packet, *arguments: bytes) -> None:
@@ -109,7 +109,7 @@ def is_async_callable(function: object) -> bool:
 
 
 def completed(job: Job, handle: bytes, returned: object) -> bytes:
-    """The final packet for what a function returned; raises TypeError if that is no result."""
+    """The final packet for what a function returned; raises TypeError if it is not valid."""
     if returned is None:
         returned = b""
     elif isinstance(returned, str):
@@ -122,13 +122,13 @@ def completed(job: Job, handle: bytes, returned: object) -> bytes:
 
 
 def failed(job: Job, handle: bytes, error: BaseException, seconds: float) -> bytes:
-    """Log a failure; return the final packet that tells it to the client."""
+    """Log a failure; return the final packet that reports it to the client."""
     log_failure(job, error, seconds)
     return failure(handle, error)
 
 
 def failure(handle: bytes, error: BaseException) -> bytes:
-    """Return the final packet that tells an error to the client."""
+    """Return the final packet that reports an error to the client."""
     if isinstance(error, JobFailed):
         return encode(Packet.WORK_FAIL, handle)
     return encode(Packet.WORK_EXCEPTION, handle, text_of(error).encode(errors="replace"))

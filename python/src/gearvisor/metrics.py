@@ -43,7 +43,7 @@ class _Text:
     def add(
         self, name: str, kind: str, text: str, samples: Iterable[tuple[_Labels, float]]
     ) -> None:
-        """Add a metric, unless there are no samples."""
+        """Add a metric, unless it has no samples."""
         lines = []
         for labels, value in samples:
             pairs = ",".join(f'{key}="{_label(text)}"' for key, text in labels.items())

@@ -35,7 +35,7 @@ FEW_JOBS = 5_000  # up to so many, a job server is asked for their unique ids
 class Server(NamedTuple):
     """A job server's answer. error: why it is not up; oldest: age of its oldest job in seconds.
 
-    oldest is None when there is no job, or none that shows its age, or there are many.
+    oldest is None without jobs, when no job shows its age, or when there are many.
     """
 
     address: str

@@ -21,7 +21,7 @@ MAX_NAME = 255  # bytes of a file's name; NAME_MAX of limits.h
 
 
 class PauseError(GearmanError):
-    """The paused functions cannot be read or changed; the message says why."""
+    """The paused functions cannot be read or changed; the message gives the reason."""
 
 
 def paused(directory: str = DIRECTORY) -> dict[str, float]:

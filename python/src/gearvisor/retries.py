@@ -6,7 +6,7 @@
 gearmand's --job-retries counts every assignment, and nothing shows its value. With 1, a job that is
 assigned to a worker that dies is gone, also when that worker had not begun it. So a worker asks
 for no job ahead there. It finds out with a job of its own: a foreground one, which is never
-stored, for a function that nobody else serves.
+stored, for a function that no other worker serves.
 """
 
 from __future__ import annotations

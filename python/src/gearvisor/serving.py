@@ -20,7 +20,7 @@ from .session import Assigned, NoJob, State
 TURN = 0.002  # seconds: jobs of a job server follow each other for so long, if others have any
 STOP_TIMEOUT = 3.0  # seconds to wait for a job server's last answer when stopping
 CHORES_EVERY = 0.25  # seconds: whether there are any is asked so often
-SHORT_JOBS = 100  # so many in a row before jobs are asked for ahead
+SHORT_JOBS = 100  # so many consecutive ones before jobs are asked for ahead
 
 _LONG = 2**16  # bytes of a final packet that a job server may need a while to take
 

@@ -40,7 +40,7 @@ class State(IntEnum):
     READY = 2  # it is alive, and may have a job
     ASKED = 3  # it was asked for a job
     WORKING = 4  # it assigned one, which is not answered yet
-    ASLEEP = 5  # it had none, and says NOOP when it has one
+    ASLEEP = 5  # it had none, and sends NOOP when it has one
     PROBED = 6  # asleep, and asked for a sign of life
 
 

@@ -32,13 +32,13 @@ _ATTEMPTS = 4  # a read beside a write may find half of it
 
 
 class StatusFileError(GearmanError):
-    """A status file cannot be read, or is not one; the message names it and says why."""
+    """A status file cannot be read, or is not one; the message names it and the reason."""
 
 
 def default_path(worker: str, user: str, directory: str = DIRECTORY) -> str | None:
     """Return the path of the status file of a worker, HOST/PROCESS as in GEARVISOR_WORKER.
 
-    None: there is no directory for this user's files, or the name holds no process.
+    None: this user's directory does not exist, or the name holds no process.
     """
     process = worker.partition("/")[2]
     folder = os.path.join(directory, user)

@@ -97,7 +97,7 @@ class StatusFile:
             try:
                 os.pwrite(self._descriptor, record, self._offsets[lane])
             except OSError:
-                pass  # the next write() tells of it
+                pass  # the next write() reports it
 
     def remove(self) -> None:
         """Close the file and remove it, if it is there and can be removed."""

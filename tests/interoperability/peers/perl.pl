@@ -3,7 +3,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Debian's libgearman-client-perl as a peer; table.py tells what a peer does.
+# Debian's libgearman-client-perl as a peer; table.py describes what a peer does.
 
 use strict;
 use warnings;

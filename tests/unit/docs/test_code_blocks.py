@@ -1,4 +1,4 @@
-"""Code blocks of README and docs are what they say: YAML, JSON, INI, shell and Python that parse."""
+"""Code blocks of README and docs are valid: YAML, JSON, INI, shell and Python that parse."""
 
 import ast
 import configparser

@@ -1,7 +1,7 @@
 # Copyright: Gearvisor contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every role's README.md says what its argument_specs.yml says, and its example fits."""
+"""Every role's README.md matches its argument_specs.yml, and its example fits."""
 
 import re
 import runpy
@@ -16,7 +16,7 @@ READMES = dict(DOCS["readmes"]())
 
 @pytest.mark.parametrize("path", READMES, ids=lambda path: path.parent.name)
 def test_readme_is_up_to_date(path):
-    assert path.read_text() == READMES[path], "stale: ./run docs makes it anew"
+    assert path.read_text() == READMES[path], "stale: ./run docs regenerates it"
 
 
 @pytest.mark.parametrize("path", READMES, ids=lambda path: path.parent.name)

@@ -1,4 +1,4 @@
-"""Every module's documentation says what its arguments are."""
+"""Every module's documentation matches its arguments."""
 
 from __future__ import annotations
 

@@ -319,7 +319,7 @@ def test_second_signal_leaves_at_once(new_server, new_worker, client):
     worker.process.terminate()
     assert worker.process.wait(timeout=15) == LEFT_JOB
     assert re.search("leaves at once: SIGTERM, then SIGTERM.+ of sleep is left", worker.log())
-    # Nobody answered it.
+    # It was not answered.
     assert server.status()["sleep"] == [1, 0, 0]
 
 

@@ -181,7 +181,7 @@ def command(tmp_path):
 
 @pytest.fixture
 def peer():
-    """peer(says, resets): a peer that is no job server. It sends `says` to each connection, then
+    """peer(says, resets): a peer that is not a job server. It sends `says` to each connection, then
     waits, or resets it.
 
     Returns its "host:port".

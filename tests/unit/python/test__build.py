@@ -59,7 +59,7 @@ def test_the_wheel_is_the_same_bytes_at_any_time_and_under_any_umask(copy, tmp_p
 
 
 def test_the_wheel_is_the_same_bytes_from_any_python():
-    """Sources that never change have a digest that never does, whoever runs this test."""
+    """Sources that never change have a digest that never does, whichever user runs this test."""
     name, wheel = _build.build({"__init__.py": b'__version__ = "1.2"\n', "a.py": bytes(range(256))})
     assert name == "gearvisor-1.2-py3-none-any.whl"
     assert hashlib.sha256(wheel).hexdigest() == (

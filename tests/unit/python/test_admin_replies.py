@@ -26,7 +26,7 @@ PIECES = (
 
 
 def odd_name(rng):
-    """A name that nothing could tell from the end of its row is not among them."""
+    """A name that cannot be distinguished from the end of its row is not among them."""
     while True:
         name = b"".join(rng.choices(PIECES, k=rng.randrange(8)))
         if rng.random() < 0.2:

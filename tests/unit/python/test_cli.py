@@ -1,7 +1,7 @@
 # Copyright: Gearvisor contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The `gearvisor` command: output, exit codes and what it says when things go wrong."""
+"""The `gearvisor` command: output, exit codes and error messages."""
 
 from __future__ import annotations
 

@@ -188,7 +188,7 @@ def test_nothing_follows_a_packet_that_was_broken_off(pair):
 
 def test_finish_lets_the_peer_read_everything(shared_server):
     connection = connect(shared_server.address)
-    for _ in range(50):  # answers nobody reads: a plain close would reset the connection
+    for _ in range(50):  # answers that are not read: a plain close would reset the connection
         connection.send(encode(Packet.ECHO_REQ, b"x" * 1000))
     connection.send(encode(Packet.SUBMIT_JOB_BG, b"finish-test", b"u", b""))
     connection.finish(5)

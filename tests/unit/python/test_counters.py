@@ -67,7 +67,7 @@ def test_the_status_file_counts_and_goes_with_the_worker(wait_until, read, job_s
 def test_an_idle_worker_writes_each_second_and_a_busy_one_does_not(
     wait_until, read, job_server, worker
 ):
-    """So its age tells how long a worker has been in one job."""
+    """So its age shows how long a worker has been in one job."""
     first = wait_until(read, "written")
     wait_until(lambda: read()["updated"] >= first["updated"] + 1.5, "written again", 4)
     with Client([job_server.address], timeout=10) as client:
@@ -83,7 +83,7 @@ def test_it_is_written_while_a_job_server_does_not_answer(wait_until, read, peer
     address = peer(encode(Packet.ECHO_RES, b"gearvisor", response=True))
     command("worker", "--server", address, "--status-file", "status.json", "gearvisor.reference")
     wait_until(read, "written")
-    time.sleep(3)  # it was asked for a job, and says nothing
+    time.sleep(3)  # it was asked for a job, and sends nothing
     assert time.time() - read()["updated"] < 2
     assert read()["servers"] == {address: False}
 

@@ -36,7 +36,7 @@ class Authority:
         folder.mkdir()
         self.folder = folder
         self.certificate = folder / "ca.pem"
-        # Python 3.13 asks a certificate authority to say that it is one.
+        # Python 3.13 requires a certificate authority to be marked as one.
         usage = "keyUsage=critical,keyCertSign,cRLSign"
         self._issue(self.certificate, folder / "ca.key", "/CN=tests", "-x509", "-addext", usage)
 

@@ -414,7 +414,7 @@ def test_small_jobs_of_two_servers_are_done_in_short_turns(
     serve([server.address for server in servers], {"f": lambda job: order.append(job.data)})
     wait_until(lambda: len(order) == 3000, "all jobs")
     turns = sum(one != next_one for one, next_one in zip(order, order[1:]))
-    assert turns < 1500, "each turn asks anew for a job"
+    assert turns < 1500, "each turn asks again for a job"
     last = order[-1]
     assert order.index(last) < 1500, "one waited until the other had no more jobs"
     assert order[:1500].count(last) > 100, "one was hardly served beside the other"

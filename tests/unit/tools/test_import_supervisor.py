@@ -15,7 +15,7 @@ RECIPES = sorted((ROOT / "tests/recipes").iterdir())
 
 
 def convert(*files):
-    """Return (the text, what it says as YAML)."""
+    """Return (the text, its content as YAML)."""
     done = subprocess.run(
         [sys.executable, ROOT / "tools/import-supervisor", *files],
         capture_output=True,

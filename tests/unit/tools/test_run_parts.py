@@ -1,4 +1,4 @@
-"""./run test runs all parts, two at a time, and its last lines say what failed."""
+"""./run test runs all parts, two at a time, and its last lines report what failed."""
 
 import signal
 import subprocess

@@ -1,7 +1,7 @@
 # Copyright: Gearvisor contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each source of the ports of SSH is used, whatever the others say."""
+"""Each source of the ports of SSH is used, whatever the others report."""
 
 import os
 import shutil

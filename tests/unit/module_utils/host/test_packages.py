@@ -197,7 +197,7 @@ def test_remove(policy):
 
 
 def test_removed_with():
-    """As apt-get says it with --simulate, in the words of Debian 12 and 13."""
+    """As apt-get prints it with --simulate, in the words of Debian 12 and 13."""
     said = (
         "NOTE: This is only a simulation!\n"
         "Remv php-gearman [2.1.0+1.1.2-12]\n"

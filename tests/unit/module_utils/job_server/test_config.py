@@ -99,7 +99,7 @@ def test_what_a_process_has_from_its_start(old, new, restarts):
 @pytest.mark.parametrize(
     ("argv", "settings", "named"),
     [
-        # Debian's own way of starting it, and ours.
+        # Debian's own way of starting it, and Gearvisor's.
         (["--pid-file=/x", "--listen=127.0.0.1", "--daemon", "--log-file=/y"], {}, []),
         (config.systemd_command()[1:], {}, []),
         (["--exceptions"], {}, ["--exceptions goes away (the option exceptions)"]),

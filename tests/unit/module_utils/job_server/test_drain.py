@@ -157,7 +157,7 @@ def test_the_next_run_opens_what_a_killed_one_closed(server, host, killed):
         assert accepted(client, "idle") == 0
         (said,) = journal.recover(host, UNDO)
         assert f"{server} takes new jobs again" in said
-        # Nothing of the drain is counted as somebody's job.
+        # Nothing of the drain is counted as a client's job.
         assert {name: jobs.queued for name, jobs in admin.status().items()} == {
             "idle": 0,
             "limited": 0,
@@ -208,7 +208,7 @@ def test_sentinels_are_renewed_as_long_as_it_drains(server, drained, monkeypatch
 
 
 def test_odd_names_do_not_stand_in_the_way(server, drained, host):
-    """Any client can leave such names behind; nobody works for them."""
+    """Any client can leave such names behind; no worker serves them."""
     odd = ["send mail", "a\nb", "tab\tbed", "x" * 600]
     with Admin(server) as admin, Client([server]) as client:
         connection = Connection("127.0.0.1", int(server.split(":")[1]), 5)

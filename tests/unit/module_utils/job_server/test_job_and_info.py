@@ -89,7 +89,7 @@ def test_info(gearmand, port):
         worker.send(encode(Packet.CAN_DO, b"send mail") + encode(Packet.ECHO_REQ, b"x"))
         worker.receive(5)
         admin.create("closed")
-        # A function that is being closed has nobody's job.
+        # A function that is being closed has no client's job.
         Sentinels(admin).add("closed", 2**31)
         assert admin.status()["closed"].queued == 1
         found = gathered(port)

@@ -101,7 +101,7 @@ def test_a_free_port_is_fine(server):
 
 
 def host_with(tmp_path, text):
-    """A /proc where nobody can be seen to hold a socket."""
+    """A /proc in which no socket has a visible owner."""
     (tmp_path / "net").mkdir()
     (tmp_path / "net" / "tcp").write_text(text)
     (tmp_path / "7" / "fd").mkdir(parents=True)

@@ -394,7 +394,7 @@ def test_anothers_file_is_left_alone(converge, child, host):
 
 
 def test_taking_over_one_that_was_started_by_hand(converge, child, host, port):
-    """Its options that go away are named, and Debian's file says that nothing reads it."""
+    """Its options that go away are named, and Debian's file states that it is not read."""
     address = ["--listen=127.0.0.1", f"--port={port}", "--log-file=none"]
     options = ["--exceptions", "--hashtable-buckets=2000", "-t", "8"]
     child.child = child._start([config.GEARMAND, *address, *options], port)

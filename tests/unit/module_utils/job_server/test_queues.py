@@ -209,7 +209,7 @@ def test_what_a_queue_can_do(given, survives, holds):
     ],
 )
 def test_the_same_jobs(one, other, same):
-    """As it runs, and as it shall be."""
+    """As it runs, and the requested state."""
     settings = options.Settings(queue=queues.typed_queue({**one, **ACCEPT}))
     running = config.running_settings(["gearmand"], config.config_text(settings)).queue
     assert running.same_jobs(queues.typed_queue({**other, **ACCEPT})) is same

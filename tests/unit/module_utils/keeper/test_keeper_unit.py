@@ -1,4 +1,4 @@
-"""What systemctl says becomes; the scenarios try the verbs on a real systemd."""
+"""How systemctl's output is interpreted; the scenarios try the verbs on a real systemd."""
 
 from __future__ import annotations
 

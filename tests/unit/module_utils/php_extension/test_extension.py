@@ -88,7 +88,7 @@ def converge(*arguments, **options):
 
 
 class Machine:
-    """A Debian host: packages, phpenmod's links, and what PHP tells, by the first words of commands."""
+    """A Debian host: packages, phpenmod's links, and what PHP reports, by the first words of commands."""
 
     def __init__(self, tmp_path, installed=(), answers=None):
         self.etc = tmp_path / "etc"

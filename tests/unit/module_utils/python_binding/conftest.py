@@ -28,7 +28,7 @@ from ansible_collections.gearvisor.gearvisor.plugins.modules import gearman_pyth
 
 @pytest.fixture
 def tmp_path():
-    """A directory of the test's own. Pytest's keep other users out, as whom pip runs here."""
+    """A separate directory: pytest's are closed to other users, and pip runs as one here."""
     path = Path(tempfile.mkdtemp(prefix="gearvisor-test-"))
     path.chmod(0o755)
     yield path

@@ -209,7 +209,7 @@ def test_what_cannot_be_built_leaves_the_old_serving(host, request_for, wheelhou
     told = refused(binding="pygearman")
     assert "binding: 'pygearman'" in told and "Expected sha256" in told
 
-    monkeypatch.setenv("PIP_NO_DEPS", "1")  # then nobody but `pip check` sees that one is missing
+    monkeypatch.setenv("PIP_NO_DEPS", "1")  # then only `pip check` sees that one is missing
     told = refused(needs_helper.split()[0])
     assert "requires helper, which is not installed" in told
     monkeypatch.delenv("PIP_NO_DEPS")

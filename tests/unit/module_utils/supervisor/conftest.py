@@ -114,7 +114,7 @@ class Daemon:
         if self._child is None:
             return
         pid = self._child.pid
-        # Held, so that it starts nothing anew meanwhile.
+        # Held, so that it starts nothing again meanwhile.
         os.kill(pid, signal.SIGSTOP)
         for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
             with contextlib.suppress(ProcessLookupError):
@@ -169,7 +169,7 @@ class Daemon:
         return self.files(), self.pids()
 
     def load(self, name, text):
-        """Let somebody else write a file and load the programs in it."""
+        """Let another user write a file and load the programs in it."""
         (self.conf_d / name).write_text(text)
         for group in sorted(self.rpc.reload_config().added):
             self.rpc.add_group(group)

@@ -163,7 +163,7 @@ def test_somebody_elses_file_has_no_fleet(content):
         ('environment=A="s3cret"', 'environment=A="***"'),
         ('environment=A=\'s3"cret\',B="s3cret"', 'environment=A="***",B="***"'),
         ("environment=A=\"B='s3cret'\"", 'environment=A="***"'),
-        # As somebody may have edited it by hand.
+        # As a user may have edited it by hand.
         ('environment = A="s3cret"', "environment=***"),
         ("environment=A=s3cret", "environment=***"),
         ("environment: A=s3cret", "environment=***"),

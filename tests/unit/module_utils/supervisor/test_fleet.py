@@ -28,7 +28,7 @@ from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.rpc
 pytestmark = pytest.mark.supervisords("one")
 
 WORKER = {"command": "/bin/sleep 60", "startsecs": 0, "autorestart": True}
-# Fails at once, and says why.
+# Fails at once, with a reason.
 BROKEN = {
     "command": "/bin/sh -c 'echo boom >&2; exit 3'",
     "startsecs": 1,
@@ -587,7 +587,7 @@ def test_no_environment_value_is_in_any_result(daemon):
         except GearvisorError as error:
             shown = f"{error} {error.details}"
         assert secret not in shown
-    # One that somebody wrote into our file by hand is masked too.
+    # One written into Gearvisor's file by hand is masked too.
     path = daemon.conf_d / "mail.conf"
     path.write_text(path.read_text().replace("user", "") + f"environment = X={secret}\n")
     result = daemon.converge(given("new"), check_mode=True)

@@ -43,7 +43,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("purge", [False, True])
 def test_a_rerun_ends_what_a_killed_run_was_to_end(daemon, monkeypatch, purge):
-    """The files are rewritten already, so nothing but the note tells whose the processes are."""
+    """The files are rewritten already, so only the note shows whose the processes are."""
     daemon.converge(hs())
     wanted = {**hs(1), "hnew": WORKER}
 

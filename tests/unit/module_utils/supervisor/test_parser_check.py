@@ -22,7 +22,7 @@ def test_a_good_candidate(dry_run, tmp_path):
     ]
 
 
-# What Supervisor's own parser refuses, and what it says.
+# What Supervisor's own parser refuses, and its message.
 REFUSED = {
     "no process_num": (
         "[program:x]\ncommand=/bin/true\nnumprocs=12\n",
@@ -104,7 +104,7 @@ def test_the_environment_is_supervisords(dry_run):
     "value", ["", "a,B=c", "100%", "it's", '{"a": 1}', "a;b#c", "größe", "C:\\x", "%(x)s"]
 )
 def test_supervisors_own_interpreter_reads_environment_values_back(dry_run, value):
-    """The directory of a log is no directory, so the parser's error shows what it has read."""
+    """The directory of a log is not a directory, so the parser's error shows what it has read."""
     line = config_file.quote_environment("o", {"VALUE": value})
     candidate = (
         f"[program:x]\ncommand=/bin/true\nenvironment={line}\n"

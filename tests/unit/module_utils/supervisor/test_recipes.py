@@ -1,7 +1,7 @@
 # Copyright: Gearvisor contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What tests/recipes and docs/recipes.md say to write is what the module and Supervisor's parsers take."""
+"""What tests/recipes and docs/recipes.md show is valid for the module and Supervisor's parsers."""
 
 import pathlib
 import re

@@ -69,7 +69,7 @@ def test_one_group_from_file_to_removal(daemon):
     (process,) = supervisord.processes()
     assert (process.full_name, process.reason) == ("x:x", "")
     assert process.pid > 1
-    # What is already so is no error.
+    # A state that is already there is not an error.
     supervisord.add_group("x")
     supervisord.start_process("x:x")
     daemon.wait_for(daemon.all_are_programs)

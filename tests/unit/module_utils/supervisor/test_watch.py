@@ -32,7 +32,7 @@ def status(done=0, failed=0, pid=1, died=0, started=0.0, updated=100.0):
         # All fail: known before the watch is over.
         (0, 4, 1, None),
         (0, 5, 1, (False, "5 of 5 jobs failed")),
-        # Too few to say so, even if all failed.
+        # Too few to conclude anything, even if all failed.
         (0, 4, 30, (False, "")),
         (7, 3, 30, (False, "3 of 10 jobs failed")),
     ],
@@ -67,7 +67,7 @@ def test_failures_before_are_the_baseline():
         (5, 25, True, True),
         (5, 25, False, True),
         (5, 24, True, False),
-        # Nobody had jobs meanwhile: an idle night.
+        # No jobs came meanwhile: an idle night.
         (5, 0, True, False),
         # Alone: by the former rate of 1 a second, if there is a job.
         (0, 0, True, True),

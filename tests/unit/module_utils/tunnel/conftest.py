@@ -23,7 +23,7 @@ def run(argv, **_):
 
 
 class Directory:
-    """An authority's directory, made as *request* says."""
+    """An authority's directory, made from *request*."""
 
     def __init__(self, path, **options):
         self.path = path

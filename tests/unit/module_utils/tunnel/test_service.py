@@ -120,7 +120,7 @@ def free_port():
 
 
 class Site:
-    """A host's tunnel, the authority's directory, and a job server that says hello and then echoes."""
+    """A host's tunnel, the authority's directory, and a job server that sends hello and then echoes."""
 
     def __init__(self, path, monkeypatch):
         self.root = str(path / "root")

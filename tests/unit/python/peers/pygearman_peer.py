@@ -1,7 +1,7 @@
 # Copyright: Gearvisor contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""pygearman as a peer; test_interoperation.py tells what a peer does."""
+"""pygearman as a peer; test_interoperation.py describes what a peer does."""
 
 from __future__ import annotations
 
