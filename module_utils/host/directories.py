@@ -102,7 +102,10 @@ def put_back(path, aside):
 
 def undo(_host, facts):
     """Take back a directory that an interrupted run did not finish (the journal's undo of this kind)."""
-    if not os.path.lexists(facts["path"]) and not os.path.lexists(facts["aside"]):
+    is_aside = os.path.lexists(facts["aside"])
+    # Killed before the old one was moved aside: what is there is still the old one.
+    untouched = facts.get("replaces") and not is_aside
+    if untouched or not (is_aside or os.path.lexists(facts["path"])):
         return []
     put_back(facts["path"], facts["aside"])
     return [f"{facts['path']}, which was not finished, is gone or as it was before"]

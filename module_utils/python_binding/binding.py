@@ -154,6 +154,10 @@ def _check_place(request):
         way_out="Use a path like /opt/gearvisor/venv, or trust its owner with trusted_users "
         "(gearman_trusted_users), who could then give the workers other code",
     )
+    if request.command:
+        trust.check(
+            "command", request.command, os.path.dirname(request.command), request.trusted_users
+        )
     for option, path in (("venv", request.venv), ("python", request.python)):
         closed = interpreter.closed_directory(path)
         if closed is not None and request.state == "present":

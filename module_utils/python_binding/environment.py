@@ -56,8 +56,9 @@ def provide(request, host, target, wheel, files):
         return
     aside = f"{target}.old"
     shutil.rmtree(aside, ignore_errors=True)
-    entry = journal.note(host, directories.KIND, path=target, aside=aside)
-    if os.path.lexists(target):
+    replaces = os.path.lexists(target)
+    entry = journal.note(host, directories.KIND, path=target, aside=aside, replaces=replaces)
+    if replaces:
         os.rename(target, aside)
     try:
         os.mkdir(target)

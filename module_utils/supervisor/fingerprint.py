@@ -9,6 +9,7 @@ limits below, and what they hold goes nowhere but into the digest.
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import hashlib
 import os
@@ -22,7 +23,6 @@ _MOST_BYTES = 4 * 1024**3
 _CHUNK = 1024 * 1024
 # Written by Python when the code first runs, and by version control without a change of the code.
 _NEVER = ("__pycache__", ".git", ".hg", ".svn")
-# Links stay links: what is opened is what was looked at.
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _ROTATED = re.compile(r"\.[0-9]{1,4}\Z")
 
@@ -114,16 +114,14 @@ class _Tree:
         self.add_name(path)
         if os.path.islink(path):
             self.digest.update(b"-> " + os.fsencode(os.path.realpath(path)) + b"\0")
-        try:
-            descriptor = os.open(path, _FLAGS)
-        except OSError:
-            # A link that leads nowhere, a socket, or a file that is gone meanwhile: its name counts.
-            return
-        try:
-            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        with contextlib.ExitStack() as opened:
+            try:
+                descriptor = _open_file(path, opened)
+            except OSError:
+                # A link that leads nowhere, or a file that is gone meanwhile: its name counts.
+                return
+            if descriptor is not None:
                 self.digest.update(self._content(root, descriptor))
-        finally:
-            os.close(descriptor)
 
     def _content(self, root, descriptor):
         content = hashlib.sha256()
@@ -144,3 +142,17 @@ class _Tree:
             "List a smaller directory, the link to the release, or a file that every deploy changes; or leave "
             "out what is no code with fingerprint_exclude",
         )
+
+
+def _open_file(path, opened):
+    """Return a descriptor that *opened* (an ExitStack) closes, or None for what is not a regular file.
+
+    The code's owner may have put a link to a device there, and opening one can do something.
+    """
+    place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    opened.callback(os.close, place)
+    if not stat.S_ISREG(os.fstat(place).st_mode):
+        return None
+    descriptor = os.open(f"/proc/self/fd/{place}", _FLAGS)
+    opened.callback(os.close, descriptor)
+    return descriptor

@@ -82,7 +82,23 @@ def problems(section, path, new_users=(), surroundings=None):
     own_path = own.get("PATH", path).replace("%(ENV_PATH)s", path)
     yield from _command_problems(section, user, own_path)
     yield from _directory_problems(section, surroundings.trusted)
+    yield from _socket_problems(section, surroundings.trusted)
     yield from log_places.problems(section, surroundings)
+
+
+def _socket_problems(section, trusted):
+    """supervisord makes a socket as root, and gives it to its owner by name."""
+    path = section.options.get("socket", "").partition("unix://")[2]
+    weak = trust.weakness(os.path.dirname(path), trusted) if path.startswith("/") else None
+    if weak:
+        yield InvalidOption(
+            f"{section.parameter}.socket",
+            section.options["socket"],
+            "is a socket that root makes and gives away at a place that others control: "
+            f"{weak.path} {weak.reason}, and could make root give away any file",
+            f"Write unix:///run/{os.path.basename(path)}, and who may use it with socket_owner and socket_mode",
+            directory=weak.path,
+        )
 
 
 def _environment_problems(section, own, environment):

@@ -360,6 +360,14 @@ def application(tmp_path):
     return path
 
 
+def test_a_command_at_a_place_that_the_workers_user_controls_is_refused(
+    host, request_for, application
+):
+    with pytest.raises(InvalidOption, match=r"^command: .* belongs to user 12345"):
+        host.converge(request_for(command=f"{application}/gearvisor"))
+    assert host.commands == []
+
+
 @pytest.mark.parametrize("state", ["present", "absent"])
 def test_a_place_that_the_workers_user_controls_is_refused(host, request_for, application, state):
     (application / "venv-0123456789ab").mkdir()

@@ -221,3 +221,17 @@ def test_what_is_no_regular_file_is_not_read(code):
     assert fingerprint.of_paths([str(code)]) == fingerprint.of_paths([str(code)])
     assert fingerprint.of_paths([str(code / "pipe")])
     assert pathlib.Path(code / "pipe").is_fifo()
+
+
+def test_no_device_is_opened(code, monkeypatch):
+    (code / "link").symlink_to("/dev/zero")
+    opened = []
+    plain = os.open
+
+    def noted(path, flags, *rest, **more):
+        opened.append((os.path.realpath(path), flags))
+        return plain(path, flags, *rest, **more)
+
+    monkeypatch.setattr(os, "open", noted)
+    fingerprint.of_paths([str(code)])
+    assert {flags & os.O_PATH for path, flags in opened if path == "/dev/zero"} == {os.O_PATH}

@@ -229,3 +229,21 @@ def test_a_directory_that_cannot_be_made_leaves_none(tmp_path):
     assert f"The directory {tmp_path}/file/c cannot be made" in str(caught.value)
     assert "Make it first" in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@needs_root
+def test_a_socket_that_others_could_redirect(tmp_path):
+    (tmp_path / "theirs").mkdir()
+    os.chown(tmp_path / "theirs", 65534, 65534)
+
+    def problems(path, trusted=()):
+        options = {"command": "/bin/sleep 60", "socket": f"unix://{path}"}
+        section = Section("app", "app_00", options, "fcgi-program")
+        surroundings = Surroundings(trusted_users=trusted)
+        return [str(each) for each in requirements.problems(section, "/bin", (), surroundings)]
+
+    assert problems("/run/app.sock") == problems("/tmp/app.sock") == []
+    assert problems(tmp_path / "theirs/app.sock", ["nobody"]) == []
+    (problem,) = problems(tmp_path / "theirs/app.sock")
+    assert "fcgi_programs.app.socket" in problem and "belongs to user nobody" in problem
+    assert "Write unix:///run/app.sock" in problem
