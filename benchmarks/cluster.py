@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """./run bench cluster: how a cluster's throughput and its provisioning grow with its hosts.
 
-docs/benchmarks.md tells what is measured and why. The figures go to benchmarks/results.
+docs/benchmarks.md describes what is measured and why. The figures go to benchmarks/results.
 """
 
 import argparse

@@ -15,7 +15,7 @@ def write(result, directory):
 def _lines(result):
     yield "# A cluster"
     yield ""
-    yield "<!-- Made by ./run bench cluster; docs/benchmarks.md tells how to read it. -->"
+    yield "<!-- Made by ./run bench cluster; docs/benchmarks.md explains it. -->"
     yield ""
     yield from origin(result)
     yield "All hosts are containers on this one machine, and share its processors."

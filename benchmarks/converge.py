@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """./run bench converge: how long a fleet takes to converge, and what it costs the workers.
 
-docs/benchmarks.md tells what is measured and why. The figures go to benchmarks/results.
+docs/benchmarks.md describes what is measured and why. The figures go to benchmarks/results.
 """
 
 import argparse
@@ -26,8 +26,8 @@ from lab import HERE, ROOT, Lab, circumstances, numbers, say
 
 PLAYBOOKS = HERE / "converge"
 HOST = "bookworm"
-# Slept for, in seconds, by the first worker; each of the others sleeps one longer, which tells them
-# apart. A sleeping process is the cheapest worker there is.
+# Slept for, in seconds, by the first worker; each of the others sleeps one longer, which
+# distinguishes them. A sleeping process is the cheapest worker there is.
 FIRST_SLEEP = 1000000
 PEERS = {
     "usual": 2.0,

@@ -47,7 +47,7 @@ def _lines(result):
     cases = _by_case(result)
     yield "# Converging a fleet"
     yield ""
-    yield "<!-- Made by ./run bench converge; docs/benchmarks.md tells how to read it. -->"
+    yield "<!-- Made by ./run bench converge; docs/benchmarks.md explains it. -->"
     yield ""
     yield from origin(result)
     yield "Wall time of `ansible-playbook`, the median of several runs; with * one run. In brackets,"

@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """./run bench worker: how fast workers take jobs, and what they cost while idle.
 
-docs/benchmarks.md tells what is measured and why. The figures go to benchmarks/results.
+docs/benchmarks.md describes what is measured and why. The figures go to benchmarks/results.
 """
 
 import argparse

@@ -91,7 +91,7 @@ def _lines(result):
     heading = [LABELS[name] for name in names]
     yield "# Workers"
     yield ""
-    yield "<!-- Made by ./run bench worker; docs/benchmarks.md tells how to read it. -->"
+    yield "<!-- Made by ./run bench worker; docs/benchmarks.md explains it. -->"
     yield ""
     yield from origin(result)
     rounds = len(next(iter(rates.values()))["samples"])

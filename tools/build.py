@@ -100,7 +100,7 @@ def typed_defaults(text: str) -> str:
     """Return argument specs without the defaults that are templates of what is not text.
 
     The tools that publish documentation take a default for a value of the option's type. Here the
-    roles' defaults/main.yml has it, as in the checkout, and the description says what it is.
+    roles' defaults/main.yml has it, as in the checkout, and the description states it.
     """
     kept: list[str] = []
     for block in re.split(r"(?m)^(?=      +\w+:$)", text):

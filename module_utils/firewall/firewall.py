@@ -184,7 +184,7 @@ class _Table:
         return out if rc == 0 else None
 
     def is_loaded(self):
-        """Return whether the table is as it was right after our last load."""
+        """Return whether the table is as it was right after Gearvisor's last load."""
         listing = self.listing()
         return listing is not None and listing == read_text(self._host.path(LISTING))
 

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The nftables table that guards the job server's ports, as text. All pure.
 
-It is a table of our own, so no other rules are read, changed or flushed. Its chains look at our ports
-only, and accepting there leaves the last word to other tables; refusing is final.
+It is a separate table, so no other rules are read, changed or flushed. Its chains look at these ports
+only; what they accept other tables can still refuse, what they refuse is final.
 """
 
 from __future__ import annotations
@@ -234,7 +234,7 @@ RequiredBy={guarded}
 def drop_in_text():
     """Return the drop-in of Debian's nftables.service.
 
-    That flushes all tables when it starts, stops or reloads; this puts ours back at once.
+    That flushes all tables when it starts, stops or reloads; this loads Gearvisor's again at once.
     """
     again = f"-/bin/sh -c 'if systemctl --quiet is-active gearman-firewall; then exec {NFT} --file {FILE}; fi'"
     return f"""{MARK}

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A user without an account that runs what root must not: compilers, pip, code from elsewhere.
 
-docs/decisions/0035 says what for. The user owns nothing on the host but the directories that it is
+docs/decisions/0035 explains the purpose. The user owns nothing on the host but the directories that it is
 given, and none of its processes outlives the block.
 """
 

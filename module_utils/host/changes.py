@@ -259,7 +259,7 @@ def _remove(parent, name):
 def undo(host, facts):
     """Take back the paths of an interrupted run (the journal's undo of this kind); return sentences.
 
-    A path that somebody else has changed since is left as it is.
+    A path that was changed by others since then is left as it is.
     """
     said = []
     for noted in reversed(facts["paths"]):

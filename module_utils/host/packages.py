@@ -87,7 +87,7 @@ def install(run, specifications, why):
 
     Package lists are fetched only when apt-get cannot do with those at hand.
     Raises GearvisorError, beginning with *why* (the option that wants them),
-    when apt-get fails; apt-get itself then has changed nothing or says what.
+    when apt-get fails; apt-get itself then has changed nothing or reports what.
     """
     command = [*APT_GET, "--allow-downgrades", "install", *specifications]
     with services_left_alone() as mark:

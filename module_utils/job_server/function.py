@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One function of job servers: its limit of jobs, its waiting jobs, and its end.
 
-gearmand forgets limits when it stops, and never tells them. So that of this host's own server is
-kept in a file, from which it is set after each start (max_queue.py) and compared here.
+gearmand forgets limits when it stops, and never reports them. So the limit of this host's own
+server is kept in a file, from which it is set after each start (max_queue.py) and compared here.
 """
 
 from __future__ import annotations
@@ -239,7 +239,7 @@ def _carry_out(request, plan):
 def _cancel(name, server, jobs):
     """Take waiting jobs off a queue by failing them, as a worker; return how many.
 
-    That is final for every backend, and tells the clients that wait. gearmand's own command takes
+    That is final for every backend, and notifies the clients that wait. gearmand's own command takes
     handles, which it lists without their functions.
     """
     connection = Connection(*parse_server(server), _TIMEOUT)

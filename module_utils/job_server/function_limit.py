@@ -5,7 +5,7 @@
 
 This file is run as a script by what starts gearmand: max_queue.py GEARMAND.CONF MAX_QUEUE.JSON.
 The latter is {function: [size] or [high, normal, low]}. So it holds after a crash and a reboot,
-too. It says on standard error what it could not do.
+too. It reports on standard error what it could not do.
 """
 
 import json

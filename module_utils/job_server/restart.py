@@ -24,7 +24,7 @@ def decide(restart, jobs, kept, can_drain=True, unclosable=(), problem="it is no
     """Return the Decision on a running server that has to end.
 
     *jobs* is {function: FunctionStatus} of those that have any, None when the server does not
-    answer, with the *problem*; *kept* tells whether queued jobs are there again afterwards;
+    answer, with the *problem*; *kept*: whether queued jobs are there again afterwards;
     *can_drain* whether the server takes the delayed jobs with which it is closed to new ones;
     *unclosable* are the functions in use that cannot be closed.
     Raises InvalidOption when jobs would be lost and the user did not say how to go on.

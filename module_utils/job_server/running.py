@@ -25,7 +25,7 @@ class Current(NamedTuple):
 
     files: {path: text} of those that have changed since. jobs: {function: FunctionStatus} of the
     functions that have any; None, as admin is, when the server does not answer, and then problem
-    says why. workers: {function: number} of those that are served. unclosable: the functions with
+    is the reason. workers: {function: number} of those that are served. unclosable: the functions with
     jobs or workers that drain.Intake cannot close.
     """
 

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The jobs that hold a function closed: delayed, cancelled at once, and counted until they are due.
 
-Their unique ids say what they are, so that gearmand itself can be asked for them: they are never
-taken for somebody's jobs, whatever run submitted them.
+Their unique ids mark them as such, so that gearmand itself can be asked for them: they are never
+taken for a client's jobs, whichever run submitted them.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Sentinels:
     def clear(self, functions):
         """Have gearmand take those that are due off its queue, where no other job is before them.
 
-        A worker that says it goes to sleep is given no job, but what is cancelled is cleared away.
+        A worker that announces its sleep is given no job, but what is cancelled is cleared away.
         """
         for function in functions:
             name = _bytes(function)

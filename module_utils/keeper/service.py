@@ -14,7 +14,7 @@ their users need not know which one it is:
     start()             prepare(), and start it; one that runs as defined is left alone
     restart()           prepare(), end what runs, and start it
     reload(process)     let the Process, if it still runs, read its configuration again: SIGHUP, or
-                        what the unit's ExecReload says
+                        by the unit's ExecReload
     stop()              stop it until it is started again, or the host is
     remove()            stop it and make it not start at boot; remove files() and reread() after it
     reread()            take in changed or removed files; touches no process

@@ -12,7 +12,7 @@ from .service import Preview
 
 
 class Unit:
-    """The unit NAME.service, Debian's with a drop-in or one of our own."""
+    """The unit NAME.service, Debian's with a drop-in or one of Gearvisor's."""
 
     manager = "systemd"
 

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which release of PECL gearman fits which PHP and which libgearman.
 
-docs/php.md shows this table, a test compares the two, and tells how to add a release.
+docs/php.md shows this table, a test compares the two, and explains how to add a release.
 """
 
 from __future__ import annotations

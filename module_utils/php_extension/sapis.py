@@ -102,10 +102,10 @@ def extension_directory(host, version):
 
 
 def prove(host, version, sapi=None, extension=None):
-    """Load the extension in a process of its own and return its version.
+    """Load the extension in a separate process and return its version.
 
-    Without *sapi* nothing but the file *extension* is loaded; with it, what that SAPI's own
-    configuration says. Raises GearvisorError when PHP does not load it.
+    Without *sapi* nothing but the file *extension* is loaded; with it, that SAPI's own
+    configuration. Raises GearvisorError when PHP does not load it.
     """
     php = f"/usr/bin/php{version}"
     if sapi is None:

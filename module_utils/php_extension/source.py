@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """An extension that was built on this host: where it is, and what it was built from and for.
 
-docs/decisions/0007 tells why it is there. A stamp beside the extension says the latter, so that it is built
+docs/decisions/0007 explains the place. A stamp beside the extension records the latter, so that it is built
 again only when something of it changes.
 """
 

@@ -24,7 +24,7 @@ def wanted(request):
 def current(request):
     """Return what the link leads to, None where it is not there or leads to another environment.
 
-    A link of ours is one that leads to this or to another gearvisor command, dangling or not.
+    A link of Gearvisor is one that leads to this or to another gearvisor command, dangling or not.
     """
     try:
         found = os.readlink(request.command)
@@ -36,7 +36,7 @@ def current(request):
 def change(request):
     """Return (before, after, warnings); before and after are what the link leads to, or None.
 
-    A file that is not a link of ours stays. When the environment goes, a link to another stays, too.
+    A file that is not such a link stays. When the environment goes, a link to another stays, too.
     """
     if not request.command:
         return None, None, []

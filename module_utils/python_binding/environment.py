@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One virtual environment: built and tried as an unprivileged user, then made root's.
 
-Whatever is installed may run code of its own: when it is built, by a .pth file each time the
+Every installed package may run its own code: when it is built, by a .pth file each time the
 interpreter starts, or when it is imported. So none of that is ever run as root.
-docs/decisions/0035 says how.
+docs/decisions/0035 explains how.
 """
 
 from __future__ import annotations

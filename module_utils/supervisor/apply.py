@@ -114,7 +114,7 @@ class Run:
     def _roll_back(self):
         """Bring back the processes and links of the old files, which are in place again.
 
-        Returns a sentence that says so, or what could not be.
+        Returns a sentence that reports it, or what failed.
         """
         sentences = []
         try:

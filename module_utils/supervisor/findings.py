@@ -18,7 +18,7 @@ _ORPHAN_SECONDS = 5
 def unlisted(request, where, programs, old, state):
     """Return {group: Section} of loaded groups of this fleet that are no longer listed and that stay.
 
-    Without purge a program that is no longer listed runs on. Its groups that go because it has
+    Without purge a program that is not listed any more keeps running. Its groups that go because it has
     fewer processes now are not among them.
     """
     if request.purge:

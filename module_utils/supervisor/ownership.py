@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which groups a fleet has loaded into supervisord: noted on the host before it acts.
 
-The fleet's files tell what is wanted of it; when they are rewritten or gone, this still tells what
-is its own, so that a rerun ends what an interrupted run was to end.
+The fleet's files state what is requested; when they are rewritten or gone, this still shows what
+belongs to it, so that a rerun ends what an interrupted run was to end.
 """
 
 from __future__ import annotations

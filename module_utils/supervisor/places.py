@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The directories that workers write to: status files, failed jobs; and paused functions.
 
-docs/worker-facts.md tells what is in them. /run is empty after a boot, so a file for
+docs/worker-facts.md describes their content. /run is empty after a boot, so a file for
 systemd-tmpfiles recreates its part; without systemd the event listener of supervisor_daemon reads it.
 """
 

@@ -126,7 +126,7 @@ class Watch:
         """Return how many jobs the batch should have finished.
 
         By what the old processes did meanwhile; without any, by the rate before, if there are
-        jobs at all: one that is in progress tells.
+        jobs at all, which one in progress shows.
         """
         if self._peers:
             return self.old.jobs / self._peers * self._batch

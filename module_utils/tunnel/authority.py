@@ -8,7 +8,7 @@
     hosts/NAME.next.*           those that take their place, until all hosts accept them
 
 Job servers and their clients accept exactly the certificates that are here (docs/decisions/0036), so
-what is replaced or removed here is refused from the run on that tells them.
+what is replaced or removed here is refused from the run on that updates their lists.
 
 The program openssl makes them. What is there already is tried, not parsed: see certificates.py.
 """

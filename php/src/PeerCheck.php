@@ -9,7 +9,7 @@ declare(strict_types=1);
 namespace Gearvisor;
 
 /**
- * Finds out whether a job server is at an address, with a connection of our own and in bounded time.
+ * Finds out whether a job server is at an address, with a separate connection and in bounded time.
  *
  * Connecting proves nothing where a local tunnel accepts for a server that is down. And libgearman must
  * not be given a peer of another kind: what it does not expect makes it crash, or loop for ever. So the

@@ -6,7 +6,7 @@
 
     tests/interoperability/table.py [--write]
 
-A peer is a program in peers/ on somebody else's library, or Debian's `gearman`:
+A peer is a program in peers/ on another library, or Debian's `gearman`:
 
     PEER worker HOST PORT PREFIX               serves PREFIX-echo, -größe, -unique, -fail, -raise,
                                                -progress and -slow

@@ -1,4 +1,4 @@
-"""The rooms of module_utils/ import only what docs/architecture.md allows, and in no circle."""
+"""The packages of module_utils/ import only what docs/architecture.md allows, without cycles."""
 
 import ast
 import re
@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE_UTILS = ROOT / "module_utils"
-ROOMS = sorted(
+PACKAGES = sorted(
     path.stem
     for path in MODULE_UTILS.iterdir()
     if path.suffix == ".py" or (path.is_dir() and path.name not in ("__pycache__", "gearvisor"))
@@ -16,15 +16,15 @@ ROOMS = sorted(
 
 
 def allowed():
-    """Return {room: rooms it may import}, from the table in docs/architecture.md."""
+    """Return {package: packages it may import}, from the table in docs/architecture.md."""
     text = (ROOT / "docs/architecture.md").read_text()
     rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]*) \|$", text, re.M)
-    return {room: set(re.findall(r"`(\w+)`", imports)) for room, imports in rows}
+    return {package: set(re.findall(r"`(\w+)`", imports)) for package, imports in rows}
 
 
-def imported(room):
-    """Return the rooms that the files of a room import from, with an example of each."""
-    place = MODULE_UTILS / room
+def imported(package):
+    """Return the packages that the files of a package import from, with an example of each."""
+    place = MODULE_UTILS / package
     files = place.rglob("*.py") if place.is_dir() else [place.with_suffix(".py")]
     found = {}
     for path in files:
@@ -34,28 +34,30 @@ def imported(room):
                 names = [node.module] if node.module else [alias.name for alias in node.names]
                 for name in names:
                     found[name.split(".")[0]] = f"{path.relative_to(ROOT)}:{node.lineno}"
-    found.pop(room, None)
+    found.pop(package, None)
     return found
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_imports_only_what_it_may(room):
-    assert room in allowed(), "add the room to the table in docs/architecture.md"
-    wrong = {name: place for name, place in imported(room).items() if name not in allowed()[room]}
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_imports_only_what_it_may(package):
+    assert package in allowed(), "add the package to the table in docs/architecture.md"
+    wrong = {
+        name: place for name, place in imported(package).items() if name not in allowed()[package]
+    }
     assert wrong == {}
 
 
-def test_the_table_names_rooms_that_exist():
-    assert set(allowed()) == set(ROOMS)
+def test_the_table_names_packages_that_exist():
+    assert set(allowed()) == set(PACKAGES)
 
 
 def test_no_circle():
-    left = {room: set(imported(room)) & set(ROOMS) for room in ROOMS}
+    left = {package: set(imported(package)) & set(PACKAGES) for package in PACKAGES}
     while left:
-        leaves = [room for room, names in left.items() if not names & left.keys()]
+        leaves = [package for package, names in left.items() if not names & left.keys()]
         assert leaves, f"these import each other in a circle: {sorted(left)}"
-        for room in leaves:
-            del left[room]
+        for package in leaves:
+            del left[package]
 
 
 def test_no_room_imports_ansible_but_the_runner():

@@ -1,6 +1,6 @@
-"""The public face is still there: additions are allowed, removals and renames are not.
+"""The public interface is still there: additions are allowed, removals and renames are not.
 
-interfaces/face.json is the face that users built on; interfaces/face.py says what belongs to it. An
+interfaces/face.json is the interface that users rely on; interfaces/face.py defines what belongs to it. An
 option that was renamed counts as kept while its old name is an alias.
 """
 

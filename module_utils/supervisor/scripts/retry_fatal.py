@@ -5,7 +5,7 @@
 
 supervisord gives a process up for good after startretries failed starts, even
 when what it needed is back a minute later. This file is run as a script, by
-supervisord, under its own interpreter: retry_fatal.py SECONDS [PATH]. It says on
+supervisord, under its own interpreter: retry_fatal.py SECONDS [PATH]. It logs to
 standard error what it saw and did.
 
 PATH (default: STATES) shows what each process does to those who may not use supervisord's socket,

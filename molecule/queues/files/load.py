@@ -1,13 +1,13 @@
 # Copyright: Gearvisor contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Jobs of all kinds go in, and what comes out is told. Run on the job server's host.
+"""Submits jobs of all kinds and reports what comes out. Run on the job server's host.
 
-    load.py submit NUMBER       background jobs of mixed priority, each with a payload of its own;
+    load.py submit NUMBER       background jobs of mixed priority, each with a different payload;
                                 NUMBER may be 0, to see whether gearmand answers
-    load.py work                do jobs until none is left; tell of each
+    load.py work                do jobs until none is left; report each
     load.py flow STOP           foreground and background jobs over kept connections until the file
-                                STOP is there, and a worker for them; tell what was taken and done
+                                STOP is there, and a worker for them; report what was taken and done
 
 Each prints one JSON document.
 """

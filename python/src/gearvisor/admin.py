@@ -94,7 +94,7 @@ class Admin:
     def max_queue(self, function: str, *sizes: int) -> None:
         """Limit the jobs (waiting and running) of a function; further ones get QUEUE_ERROR.
 
-        sizes: one for every priority, or three: high, normal, low; 0 is no limit. gearmand
+        sizes: one for every priority, or three: high, normal, low; 0 means unlimited. gearmand
         ignores it for a function it does not know (create it first) and forgets it when it stops.
         """
         if len(sizes) not in (1, 3):

@@ -79,7 +79,7 @@ def _is_count(cell: bytes) -> bool:
 def parse_workers(reply: bytes, names: Iterable[str] = ()) -> list[WorkerConnection]:
     """Return what `workers` listed; raises ValueError as parse_status does.
 
-    names: function names as `status` has them, to tell those with blanks from several names.
+    names: function names as `status` has them, to distinguish those with blanks from several names.
     """
     rows: list[list[bytes]] = []
     for line in reply.split(b"\n")[:-1]:

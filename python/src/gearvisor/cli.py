@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
         return say(FAILED, f"function {arguments.function}: {error}")
     except GearmanError as error:
         return say(FAILED, str(error))
-    except BrokenPipeError:  # the reader of our output has seen enough
+    except BrokenPipeError:  # the reader of the output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return OK
     except KeyboardInterrupt:

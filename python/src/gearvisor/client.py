@@ -70,7 +70,7 @@ class JobStatus(NamedTuple):
 class Submission:
     """One job from its submission to its end, without I/O: packets in, a Result out.
 
-    The arguments are those of Client.submit, which also tells what is raised. `packet` is to be
+    The arguments are those of Client.submit, which also lists what is raised. `packet` is to be
     sent once; then each packet of the job server that may be about this job goes to take().
     """
 
@@ -231,7 +231,7 @@ class Client:
 
         Raises ServerUnavailable: no job server answers, or it was lost (if before the handle
         came, the job may still have been queued). SubmitError: the job server refused it.
-        JobFailed, JobException: the worker says so. JobTimeout. ValueError: bad arguments.
+        JobFailed, JobException: the worker reports it. JobTimeout. ValueError: bad arguments.
         """
         submission = Submission(
             function,

@@ -123,7 +123,7 @@ def dump(entry: dict[str, Any]) -> bytes:
 def parse(content: bytes, entry_id: str) -> dict[str, Any]:
     """Return the entry in a file's content, every member of its type; raises ValueError.
 
-    entry_id: what the file's name says, which the content must repeat.
+    entry_id: the id in the file's name, which the content must repeat.
     """
     if len(content) > MAX_BYTES:
         raise ValueError(f"over {MAX_BYTES} bytes")

@@ -25,7 +25,7 @@ from .errors import GearmanError
 if TYPE_CHECKING:
     import ssl
 
-PROCESSES = "/run/gearvisor/processes.json"  # written by our event listener of supervisord
+PROCESSES = "/run/gearvisor/processes.json"  # written by Gearvisor's event listener
 MAX_PROCESSES = 8 * 2**20  # bytes of that file
 FAILURES = 10  # failed jobs that are read
 MAX_FAILURE = 2**18  # bytes of such a file
@@ -212,7 +212,7 @@ def failures(directory: str = failed.DIRECTORY) -> list[Failure]:
 
 
 def processes(path: str = PROCESSES) -> list[Process] | None:
-    """Return supervisord's processes as our event listener saw them, or None without it."""
+    """Return supervisord's processes as Gearvisor's event listener saw them, or None without it."""
     try:
         document = json.loads(regular_file.read(path, MAX_PROCESSES))
         started = status_file.pid_started(int(document["pid"]))

@@ -4,7 +4,7 @@
 """What a worker process shows of itself and keeps of its jobs: docs/worker-facts.md.
 
 The status file with the counters and the job in progress, the log lines about jobs, and the
-failed jobs. worker.py and aio.py tell it of each job's start and end.
+failed jobs. worker.py and aio.py report each job's start and end to it.
 """
 
 from __future__ import annotations

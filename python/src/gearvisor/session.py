@@ -7,7 +7,7 @@ Bytes in, events out, bytes to send: no socket and no clock. worker.py and aio.p
 packet may come or go in which state is in the two tables below, and nowhere else.
 
 The loop on a connection: ask for a job (GRAB_JOB_UNIQ); then either do it and answer, or sleep
-(PRE_SLEEP) until the job server says NOOP. A worker with more to do puts its answer and the next
+(PRE_SLEEP) until the job server sends NOOP. A worker with more to do puts its answer and the next
 GRAB_JOB_UNIQ in one write: half the round trips.
 
 Facts the design rests on:
@@ -110,7 +110,7 @@ _NO_JOB, _SIGN_OF_LIFE = NoJob(), SignOfLife()
 class Session:
     """One connection's conversation. Feed what is read, take the events, send what is returned.
 
-    unconfirmed: the handle of the job whose answer was sent last, until the job server says
+    unconfirmed: the handle of the job whose answer was sent last, until the job server sends
     something that comes after it.
     """
 

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Unique ids with the time in front (UUID version 7, RFC 9562), and the age of a job by its id.
 
-The job server lists the unique ids of jobs that wait, but not since when. An id that a client of
-ours made shows it, without a look at the payload.
+The job server lists the unique ids of jobs that wait, but not since when. An id that a Gearvisor
+client made shows it, without a look at the payload.
 """
 
 from __future__ import annotations

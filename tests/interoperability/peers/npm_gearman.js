@@ -2,7 +2,7 @@
 // GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// The npm package gearman as a peer; table.py tells what a peer does.
+// The npm package gearman as a peer; table.py describes what a peer does.
 
 'use strict'
 

@@ -2,7 +2,7 @@
 // GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// The npm package node-gearman as a peer; table.py tells what a peer does. It has no exceptions, warnings
+// The npm package node-gearman as a peer; table.py describes what a peer does. It has no exceptions, warnings
 // or status: the events of a job are data, end and error.
 
 'use strict'
@@ -35,7 +35,7 @@ function submit() {
   const parts = []
   job.on('data', (data) => parts.push(data))
   job.on('end', () => {
-    // It does not tell a part of the result from data that was sent before.
+    // It does not distinguish a part of the result from data that was sent before.
     if (parts.length > 0) answer.result = parts.pop().toString('base64')
     answer.data = parts.map((part) => part.toString('base64'))
     finish('done')

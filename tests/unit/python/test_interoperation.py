@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Our client with other people's workers, and our worker with their clients.
 
-A peer is a program in peers/ on somebody else's library:
+A peer is a program in peers/ on another library:
 
     PEER worker HOST:PORT FILE             serves PREFIX-reverse, -store (into FILE), -fail, -raise
                                            and -progress

@@ -1,7 +1,7 @@
 # Copyright: Gearvisor contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a role's argument_specs.yml says is what its defaults are."""
+"""A role's argument_specs.yml matches its defaults."""
 
 import pathlib
 

@@ -1,7 +1,7 @@
 # Copyright: Gearvisor contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Links to releases are moved with the rights of whoever owns their directory."""
+"""Links to releases are moved with the rights of their directory's owner."""
 
 import os
 

@@ -4,7 +4,7 @@
 // GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// The PHP extension as a peer; test_interoperation.py tells what a peer does.
+// The PHP extension as a peer; test_interoperation.py describes what a peer does.
 
 declare(strict_types=1);
 
