@@ -10,7 +10,7 @@ DOCUMENTATION = r"""
 module: gearman_authority
 short_description: Keep a private certificate authority for the tunnel
 version_added: 0.1.0
-author: Gearvisor contributors
+author: Gearvisor contributors (@gearvisor)
 description:
   - Makes a certificate authority in a directory, and a key and a certificate for each host. Meant for
     the control node, with C(delegate_to) and C(run_once); the authority's key stays there.

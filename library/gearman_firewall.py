@@ -10,7 +10,7 @@ DOCUMENTATION = r"""
 module: gearman_firewall
 short_description: Let only known hosts reach a job server
 version_added: 0.1.0
-author: Gearvisor contributors
+author: Gearvisor contributors (@gearvisor)
 description:
   - Keeps an nftables table of its own, C(inet gearvisor), that refuses connections to O(ports) from
     all but the hosts and networks that are listed. No other port is ever looked at, those of SSH servers

@@ -10,7 +10,7 @@ DOCUMENTATION = r"""
 module: gearman_info
 short_description: Show what job servers have queued and which workers serve it
 version_added: 0.1.0
-author: Gearvisor contributors
+author: Gearvisor contributors (@gearvisor)
 description:
   - Asks each job server on its admin port for its version, its functions with their jobs, and its workers.
   - A job server that does not answer is reported as not reachable and does not fail the task.

@@ -10,7 +10,7 @@ DOCUMENTATION = r"""
 module: gearman_job
 short_description: Submit a Gearman job and check its answer
 version_added: 0.1.0
-author: Gearvisor contributors
+author: Gearvisor contributors (@gearvisor)
 description:
   - Submits a job from the target host and returns what the worker answered, so that a play can check
     that jobs are answered.

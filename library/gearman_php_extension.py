@@ -10,7 +10,7 @@ DOCUMENTATION = r"""
 module: gearman_php_extension
 short_description: Install, enable and prove the PHP extension gearman
 version_added: 0.1.0
-author: Gearvisor contributors
+author: Gearvisor contributors (@gearvisor)
 description:
   - Installs the extension for every PHP version found, or for those named, with the command line PHP
     if there is none yet; loads it in a process of its own; and only then enables it for each SAPI.

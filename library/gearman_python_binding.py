@@ -10,7 +10,7 @@ DOCUMENTATION = r"""
 module: gearman_python_binding
 short_description: Build and install the Python binding into a virtual environment
 version_added: 0.1.0
-author: Gearvisor contributors
+author: Gearvisor contributors (@gearvisor)
 description:
   - The binding travels inside the module, which builds its wheel on the target; neither a package
     index nor a build tool is needed for it.

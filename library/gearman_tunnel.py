@@ -10,7 +10,7 @@ DOCUMENTATION = r"""
 module: gearman_tunnel
 short_description: Carry Gearman between hosts with mutual TLS
 version_added: 0.1.0
-author: Gearvisor contributors
+author: Gearvisor contributors (@gearvisor)
 description:
   - Runs Debian's stunnel with a configuration of its own, under systemd or, without it, under Supervisor.
     A job server's host lets those in who show a certificate of the authority with a name that is

@@ -10,7 +10,7 @@ DOCUMENTATION = r"""
 module: supervisor_daemon
 short_description: Install supervisord, and have it running and answering
 version_added: 0.1.0
-author: Gearvisor contributors
+author: Gearvisor contributors (@gearvisor)
 description:
   - Installs Debian's package C(supervisor), sets it up for fleets, enables and starts it, under
     systemd or without, and returns once it answers on its socket.

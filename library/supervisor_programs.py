@@ -10,7 +10,7 @@ DOCUMENTATION = r"""
 module: supervisor_programs
 short_description: Converge all Supervisor programs of a host in one call
 version_added: 0.1.0
-author: Gearvisor contributors
+author: Gearvisor contributors (@gearvisor)
 description:
   - Renders the program files, checks them with Supervisor's own parser before anything is written,
     plans what has to start, stop or be replaced, does just that over supervisord's socket, and waits

@@ -103,3 +103,10 @@ def test_main_uses_the_arguments(module, monkeypatch):
     assert seen[0].get("supports_check_mode", False) == (
         documentation["attributes"]["check_mode"]["support"] != "none"
     )
+
+
+def test_the_action_group_has_all_modules():
+    runtime = yaml.safe_load((LIBRARY.parent / "meta/runtime.yml").read_text())
+    assert runtime["action_groups"]["gearvisor"] == sorted(
+        path.stem for path in LIBRARY.glob("*.py")
+    )
