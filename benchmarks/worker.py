@@ -44,7 +44,7 @@ HEADER = struct.Struct(">4sII")
 
 
 class JobServer:
-    """gearmand on a port of its own, and a connection to its text protocol."""
+    """gearmand on a separate port, and a connection to its text protocol."""
 
     def __init__(self):
         with socket.socket() as probe:
@@ -164,7 +164,7 @@ class Bench:
         self.starts = collections.defaultdict(list)
 
     def try_out(self):
-        """Find out how many jobs take each worker about the same time, whatever the case."""
+        """Find out how many jobs take each worker about the same time in every case."""
         for name, size, fleet in self._cases(0):
             with Fleet(self, name, fleet) as workers:
                 number = 2 * fleet

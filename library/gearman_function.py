@@ -38,7 +38,7 @@ options:
     elements: int
   cancel:
     description:
-      - Cancel the jobs that wait, by failing them. Their clients are told so. Jobs that run go on, and
+      - Cancel the jobs that wait, by failing them. Their clients get a failure. Running jobs continue, and
         delayed ones stay until they are due.
     type: bool
     default: false
@@ -54,7 +54,7 @@ options:
     type: int
     default: 300
   untested_release:
-    description: Go on on a Debian release with which this was not tested.
+    description: Continue on a Debian release with which this was not tested.
     type: bool
     default: false
 attributes:
@@ -91,7 +91,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 servers:
-  description: The job servers that were told.
+  description: The job servers that were changed.
   returned: success
   type: list
   elements: str

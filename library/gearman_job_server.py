@@ -61,7 +61,7 @@ options:
   job_retries:
     description:
       - How many workers may be lost over one job before it fails, 1 to 255. gearmand's own default
-        hands a job that kills its worker to all of them, for ever.
+        hands a job that kills its worker to all of them, endlessly.
     type: int
     default: 3
   round_robin:
@@ -73,7 +73,7 @@ options:
   ssl:
     description:
       - gearmand's own TLS, which is refused. Debian builds gearmand without it. The daemon accepts
-        C(--ssl), logs that TLS is on, and goes on in plain text. Use the role
+        C(--ssl), logs that TLS is on, and continues in plain text. Use the role
         P(gearvisor.gearvisor.gearman_tunnel#role).
     type: bool
     default: false
@@ -168,7 +168,7 @@ options:
         description:
           - The password for V(mysql), V(postgres) or V(redis). Unset, none is sent, which is enough for a
             database on this host that knows the system's users.
-          - It stands in gearmand's configuration, which root and the group C(gearman) may read, and
+          - It is stored in gearmand's configuration, which root and the group C(gearman) may read, and
             nowhere else. For mysql and redis it must be printable ASCII without white space, quotes and
             backslashes.
         type: str
@@ -199,7 +199,7 @@ options:
         default: false
   restart:
     description:
-      - How to go on when gearmand runs and has to be restarted or stopped.
+      - What to do when gearmand runs and has to be restarted or stopped.
       - V(auto) does so when no job would be lost, and otherwise fails before anything is changed.
         Background jobs in a queue that survives and that the new configuration uses too are not lost;
         those that run then run again.
@@ -230,7 +230,7 @@ options:
     type: int
     default: 300
   untested_release:
-    description: Go on on a Debian release with which this was not tested.
+    description: Continue on a Debian release with which this was not tested.
     type: bool
     default: false
 attributes:
@@ -323,7 +323,7 @@ lost:
   type: dict
   sample: {"resize": {"queued": 3, "running": 1}}
 left:
-  description: Jobs by function that were left when O(drain_timeout) had passed; gearmand goes on with them.
+  description: Jobs by function that were left when O(drain_timeout) had passed; gearmand continues with them.
   returned: when draining takes too long
   type: dict
 log:

@@ -50,7 +50,7 @@ options:
     type: int
     default: 300
   untested_release:
-    description: Go on on a Debian release with which this was not tested.
+    description: Continue on a Debian release with which this was not tested.
     type: bool
     default: false
 attributes:

@@ -68,7 +68,7 @@ options:
     description:
       - Whose files these are. Every file names its fleet in the first line, and a call reads, changes
         and purges only files of its own fleet. Use another name for each set of programs that is
-        managed by itself.
+        managed separately.
     type: str
     default: default
   layout:

@@ -22,7 +22,7 @@ from pathlib import Path
 import build
 
 NAMESPACE = "ansible_collections/gearvisor/gearvisor"
-# ansible-test fetches this from a server of its own. Python's ensurepip does as well.
+# ansible-test fetches this from its own server. Python's ensurepip does as well.
 GET_PIP = "import ensurepip\nensurepip.bootstrap(default_pip=True)\n"
 
 

@@ -128,7 +128,7 @@ def table_text(ports, networks, local_users=(), extra_lines=()):
     *extra_lines*: rules that come before the allow-list's own refusal.
     """
     guarded = ", ".join(str(port) for port in sorted(set(ports)))
-    # Loopback has a rule of its own.
+    # Loopback has a separate rule.
     outside = [network for network in networks if not network.is_loopback]
     sets = {
         version: ipaddress.collapse_addresses(n for n in outside if n.version == version)

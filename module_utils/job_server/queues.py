@@ -55,7 +55,7 @@ class Queue(NamedTuple):
         ]
 
     def same_jobs(self, other):
-        """Return whether both are the same store, whatever the login to it."""
+        """Return whether both are the same store, regardless of the login."""
         return (self.type, self._where()) == (other.type, other._where())
 
     def _where(self):

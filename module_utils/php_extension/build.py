@@ -16,10 +16,10 @@ from ..host.builder import Builder
 from ..host.files import write_text
 from . import archive, sapis, source
 
-# In a network of its own: the tests have this port built in, which a job server may have here.
+# In a separate network: the tests have this port built in, which a job server may have here.
 _ISOLATED = ["unshare", "--net", "--pid", "--fork", "--kill-child"]
 _LOOPBACK_UP = ["sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
-# PHP 8.4 leaves out tests that need a network unless it is told --online; PHP 8.2 knows no such word.
+# PHP 8.4 leaves out tests that need a network unless --online is given; PHP 8.2 does not have that option.
 _SUITE = """
 gearmand --listen=localhost --port=4730 --threads=1 --pid-file="$PWD/gearmand.pid" \
     --log-file="$PWD/gearmand.log" &

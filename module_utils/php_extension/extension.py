@@ -64,7 +64,7 @@ def request_of(params):
 
 
 def check_request(request):
-    """Raise InvalidOption for values that cannot be, whatever the host has."""
+    """Raise InvalidOption for values that are invalid on every host."""
     for version in request.php:
         if not _VERSION.match(version):
             raise InvalidOption(

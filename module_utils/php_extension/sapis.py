@@ -118,7 +118,7 @@ def prove(host, version, sapi=None, extension=None):
     return version_in(version, sapi, *answer)
 
 
-# On a line of its own, since PHP may be set up to print its warnings, too.
+# On a separate line, since PHP may be set up to print its warnings, too.
 TELL_VERSION = ["-r", f'echo "\\n", phpversion("{EXTENSION}");']
 
 

@@ -124,7 +124,7 @@ def _way_out(path):
 
 
 class Copies:
-    """Copies of the files that requirements name, {path: bytes}, in a directory of their own."""
+    """Copies of the files that requirements name, {path: bytes}, in a separate directory."""
 
     def __init__(self, directory, files):
         self._directory = directory

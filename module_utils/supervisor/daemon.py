@@ -232,7 +232,7 @@ def _web_of(content):
 
 
 def write(host, changes):
-    """Write the ChangeSet of files, whatever root's umask is."""
+    """Write the ChangeSet of files, regardless of root's umask."""
     if changes.changed:
         with changes.applied():
             if DROP_IN in changes:

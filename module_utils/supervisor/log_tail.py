@@ -1,7 +1,7 @@
 # Copyright: Gearvisor contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The end of a program's log, whatever bytes it holds.
+"""The end of a program's log, which may hold any bytes.
 
 It is read from the file: over XML-RPC, supervisord cannot send what is not UTF-8, and sends control
 characters in a way that no XML parser takes.

@@ -35,7 +35,7 @@ _DEVICE = re.compile(
 
 
 class Section(NamedTuple):
-    """One [program:x], [eventlistener:x] or [fcgi-program:x]: a Supervisor group of its own."""
+    """One [program:x], [eventlistener:x] or [fcgi-program:x]: each is a separate Supervisor group."""
 
     program: str
     group: str
@@ -209,7 +209,7 @@ def check_shared_logs(all_sections):
 
 
 def is_log_file(program, channel):
-    """Return whether that channel of the program's output goes to a file of its own."""
+    """Return whether that channel of the program's output goes to a separate file."""
     path = program.get(f"{channel}_logfile", "auto")
     return not _is_no_path(path) and not is_device(path)
 
@@ -272,7 +272,7 @@ def _check_second_expansion(option, value, layout):
 
 
 def _check_path(option, value):
-    """Refuse a relative path: it would start at whatever directory supervisord was started in."""
+    """Refuse a relative path: it would depend on the directory in which supervisord was started."""
     is_log = option.endswith("_logfile")
     if value.startswith("~"):
         raise InvalidOption(

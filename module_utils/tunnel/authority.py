@@ -62,7 +62,7 @@ class Host(NamedTuple):
 
 
 class Request(NamedTuple):
-    """*hosts*: {name: Host}. *rotate*: new certificates whatever the old ones are.
+    """*hosts*: {name: Host}. *rotate*: new certificates even if the old ones are valid.
 
     *stage*: leave a good certificate in place, and put the one that follows it beside it; without it,
     what was put beside takes its place. *purge*: remove certificates of hosts that are not listed.

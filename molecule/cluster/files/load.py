@@ -1,4 +1,4 @@
-"""Submits jobs through the job servers until it is told to stop; then prints what became of them.
+"""Submits jobs through the job servers until it is stopped; then prints what became of them.
 
 Usage: load.py STOP_FILE SERVER... Half of the clients submit background jobs, half wait for the
 answer. Prints one JSON object: accepted (names of background jobs that a server has taken), refused

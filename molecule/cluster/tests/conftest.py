@@ -13,7 +13,7 @@ WORKERS, SERVERS = ("worker1", "worker2"), ("job1", "job2")
 LOCAL = ("127.0.0.1:4740", "127.0.0.1:4741")
 # Of load.py, and what a busy machine may add.
 TIMEOUT, SLACK = 8, 2
-# What a client may be told: no server, no answer in time, or that a server takes no jobs just now.
+# What a client may get: no server, no answer in time, or that a server takes no jobs just now.
 CLEAR = ("ServerUnavailable: ", "JobTimeout: ", "SubmitError: QUEUE_ERROR")
 
 

@@ -1,4 +1,4 @@
-"""Submits jobs, several at a time, until it is told to stop; then prints what became of them.
+"""Submits jobs, several at a time, until it is stopped; then prints what became of them.
 
 Usage: load.py STOP_FILE. Every submitted job has a name of its own. Prints one JSON object:
 submitted, answered (with its own name) and failed (with the reason).

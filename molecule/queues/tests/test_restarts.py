@@ -83,7 +83,7 @@ def test_a_drain_under_load_loses_nothing(lab, host):
     assert flow.counts["unanswered"] == 0
     assert flow.counts["repeated"] == 0
     assert flow.counts["accepted"] > 100
-    # It was closed for a while, which the clients were told.
+    # It was closed for a while, which the clients were notified of.
     assert flow.counts["refused"] > 0
 
 

@@ -144,7 +144,7 @@ class Admin:
         """
         mark = b"gearvisor-" + os.urandom(12).hex().encode()
         self._send(f"{command}\r\n{mark.decode()}")
-        reply = bytearray(b"\n")  # so that a dot that comes first is on a line of its own too
+        reply = bytearray(b"\n")  # so that a dot that comes first is on a separate line too
         deadline = time.monotonic() + self._timeout
         while not reply.endswith((mark + b"\r\n", mark + b"\n")):
             dot = _LAST.search(reply[-300:])

@@ -255,7 +255,7 @@ class Connection:
         if timeout == self._socket_timeout:  # each change is a system call
             return
         if self._kernel_timeout:
-            self._set_option(socket.SO_RCVTIMEO, timeout or 0.0)  # to the kernel 0 is for ever
+            self._set_option(socket.SO_RCVTIMEO, timeout or 0.0)  # to the kernel 0 means no limit
         else:
             try:
                 self._socket.settimeout(timeout)

@@ -1,7 +1,7 @@
 # Copyright: Gearvisor contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Making directories that others use, too, whatever the umask of the creating process."""
+"""Making directories that others use, too, regardless of the umask."""
 
 from __future__ import annotations
 

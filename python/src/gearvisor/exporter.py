@@ -38,7 +38,7 @@ class Sources(NamedTuple):
 
 
 class Watcher:
-    """Looks at the sources, at most once in FRESH seconds, whatever the number of threads."""
+    """Looks at the sources, at most once in FRESH seconds, regardless of the number of threads."""
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources

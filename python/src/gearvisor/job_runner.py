@@ -23,7 +23,7 @@ Function = Callable[[Job], Union[bytes, str, None]]
 
 
 class JobRunner:
-    """Calls functions, whatever they do, and makes the final packet of each job.
+    """Calls functions, handles every way they end, and makes the final packet of each job.
 
     short_jobs: how many consecutive jobs, up to the last one, were done within SHORT_JOB seconds.
     ended_at: when the last one ended, on the monotonic clock.

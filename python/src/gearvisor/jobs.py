@@ -162,7 +162,7 @@ def text_of(error: BaseException) -> str:
 
 
 def traceback_of(error: BaseException) -> str:
-    """Return an exception's traceback, whatever its own text does."""
+    """Return an exception's traceback, even if its own text raises."""
     import traceback
 
     try:

@@ -25,7 +25,7 @@ class Limit(Protocol):
         """Return the limit in words when it is reached; jobs: done and failed so far."""
 
     def seconds_left(self) -> float:
-        """Return after how many seconds reached() must be asked, whatever happens."""
+        """Return after how many seconds reached() must be asked in any case."""
 
 
 class MaxJobs:
@@ -145,5 +145,5 @@ class Limits:
         return None
 
     def seconds_left(self) -> float:
-        """Return after how many seconds reached() must be asked, whatever happens."""
+        """Return after how many seconds reached() must be asked in any case."""
         return min((limit.seconds_left() for limit in self._limits), default=float("inf"))

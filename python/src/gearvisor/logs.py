@@ -19,7 +19,7 @@ JOB_FIELDS = ("function", "handle", "unique", "seconds", "outcome")
 
 
 class _Text(logging.Formatter):
-    """One line an entry whatever it holds; a traceback follows, each of its lines indented.
+    """One line per entry, for any content; a traceback follows, each of its lines indented.
 
     So neither a payload nor an exception's text can forge an entry or control a terminal.
     """

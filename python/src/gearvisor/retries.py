@@ -74,7 +74,7 @@ def _receive(
 
 
 def _forget(connect: Callable[[], Connection], name: bytes) -> None:
-    """Let the job server's `status` not show the function for ever.
+    """Stop the job server's `status` from showing the function without end.
 
     It refuses while it has not seen yet that the workers are gone.
     """

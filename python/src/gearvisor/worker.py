@@ -145,7 +145,7 @@ class Worker:
         self._servers.wake_up()
 
     def run(self, handle_signals: bool = False) -> None:
-        """Serve until stop() or a limit, once. Lost job servers are tried again for ever.
+        """Serve until stop() or a limit, once. Lost job servers are tried again without limit.
 
         handle_signals: SIGTERM and SIGINT call stop(); a second one ends the process at once.
         """

@@ -1,4 +1,4 @@
-"""module.run() with modules of a few lines, each in a process of its own, as Ansible runs them."""
+"""module.run() with modules of a few lines, each in a separate process, as Ansible runs them."""
 
 import json
 import os

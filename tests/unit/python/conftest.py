@@ -44,7 +44,7 @@ def wait_until():
 
 
 class JobServer:
-    """A gearmand of our own on a loopback port that stays the same over restarts."""
+    """A separate gearmand on a loopback port that stays the same over restarts."""
 
     def __init__(self, *options):
         with socket.socket() as probe:
@@ -157,7 +157,7 @@ def serve():
 
 @pytest.fixture
 def command(tmp_path):
-    """command(*arguments): start `gearvisor` as a process of its own in tmp_path."""
+    """command(*arguments): start `gearvisor` as a separate process in tmp_path."""
     processes = []
 
     def start(*arguments, **options):

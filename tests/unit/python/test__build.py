@@ -40,7 +40,7 @@ def test_the_wheel_is_the_same_bytes_from_any_order_of_files():
 
 
 def test_the_wheel_is_the_same_bytes_at_any_time_and_under_any_umask(copy, tmp_path):
-    """As built by two people at different times: by processes of their own, from files of their own."""
+    """As built by two people at different times: by separate processes, from separate files."""
     wheels = []
     for umask, time in (("022", 1_000_000_000), ("077", 2_000_000_000)):
         for path in copy.rglob("*.py"):

@@ -1,7 +1,7 @@
 # Copyright: Gearvisor contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Directories are open to those that are to use them, whatever root's umask is."""
+"""Directories are open to those that are to use them, regardless of root's umask."""
 
 from __future__ import annotations
 

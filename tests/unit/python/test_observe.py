@@ -17,7 +17,7 @@ from gearvisor.client import Client
 
 @pytest.fixture
 def places(tmp_path, monkeypatch):
-    """A host of its own, which the commands see, too."""
+    """A separate host, which the commands see, too."""
     for name in ("status/mail", "paused", "failed/mail"):
         (tmp_path / name).mkdir(parents=True)
     places = observe.Places(

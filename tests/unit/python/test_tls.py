@@ -30,7 +30,7 @@ def _openssl(*arguments):
 
 
 class Authority:
-    """A certificate authority of a test, in a folder of its own."""
+    """A certificate authority of a test, in a separate folder."""
 
     def __init__(self, folder):
         folder.mkdir()

@@ -89,7 +89,7 @@ class Host:
         self.commands.append(argv)
         self.environments.append(environ_update)
         if self.policy.exists():
-            # What our own apt-get's processes and those of others are told.
+            # The policy's answers to our own apt-get's processes and to others.
             self.verdicts.append(tuple(self._verdict(own) for own in (environ_update, {})))
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):

@@ -123,7 +123,7 @@ def test_a_run_that_is_cut_off_opens_it_again(server, drained, host, number):
 
 
 def killed_in_a_drain(host, pid, server, seconds):
-    """In a process of its own: drain, and be killed before gearmand is ended."""
+    """In a separate process: drain, and be killed before gearmand is ended."""
     with (
         Admin(server) as admin,
         drain.drained(host, Process(pid), admin, seconds, {"limited": [5]}),

@@ -1,4 +1,4 @@
-"""A real supervisord on a socket of its own, with the keeper's program in it."""
+"""A real supervisord on a separate socket, with the keeper's program in it."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def template(tmp_path_factory, our_wheel):
 
 @pytest.fixture
 def host(our_wheel, template, monkeypatch, tmp_path_factory):
-    # What the developer's own pip is told must not count.
+    # The developer's own pip configuration must not count.
     for name in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)

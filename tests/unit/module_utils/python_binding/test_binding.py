@@ -135,7 +135,7 @@ def test_build_rerun_and_removal(host, request_for):
     assert result["environment"] == os.path.realpath(request.venv)
     answer = subprocess.run([f"{request.venv}/bin/gearvisor", "--help"], capture_output=True)
     assert b"worker" in answer.stdout
-    # Workers run as other users, whatever root's umask is.
+    # Workers run as other users, regardless of root's umask.
     for folder, _folders, files in os.walk(os.path.dirname(request.venv)):
         assert os.stat(folder).st_mode & stat.S_IXOTH, folder
         for file in files:
@@ -160,7 +160,7 @@ def test_a_deployment_from_a_wheelhouse_and_back(host, request_for, wheelhouse, 
     assert (version_of(request, "app"), version_of(request, "helper")) == ("1.0", "1.0")
     first = os.readlink(request.venv)
 
-    # Hashes let another build of the same version be told from this one.
+    # Hashes let another build of the same version be distinguished from this one.
     older = requirements.read_text()
     requirements.write_text("\n".join([wheelhouse.add("app", "2.0", ["helper"]), helper]))
     assert host.converge(request, check_mode=True)["changed"]

@@ -1,7 +1,7 @@
 # Copyright: Gearvisor contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Commands as people write them for a shell, and what they are told."""
+"""Commands as people write them for a shell, and the messages they get."""
 
 import os
 import pathlib

@@ -368,7 +368,7 @@ def test_a_group_left_stopping_by_an_interrupted_run_is_picked_up(daemon, comman
 
 
 def test_files_of_an_interrupted_run_are_applied(daemon):
-    """The files were written and supervisord never told."""
+    """The files were written and supervisord never reloaded."""
     daemon.converge(programs(2))
     path = daemon.conf_d / "mail.conf"
     path.write_text(path.read_text().replace("sleep 60", "sleep 61"))
@@ -486,7 +486,7 @@ def test_a_log_that_becomes_automatic_is_in_force(daemon, log):
 
 
 def test_programs_that_exit_all_the_time_can_be_removed(daemon):
-    """With startsecs=0, supervisord restarts them for ever and never gives up."""
+    """With startsecs=0, supervisord restarts them without limit and never gives up."""
     restless = {"mail": {**WORKER, "command": "/bin/true", "numprocs": 8}}
     daemon.converge(restless, wait=False)
     daemon.converge({}, purge=True)

@@ -53,7 +53,7 @@ def config(root):
 
 
 class Keeper:
-    """Keeps one stunnel, with the configuration below *root*, and notes what it was told."""
+    """Keeps one stunnel, with the configuration below *root*, and records its calls."""
 
     manager = "test"
 
@@ -320,7 +320,7 @@ def test_a_run_that_was_killed_before_the_restart_is_finished(site, monkeypatch)
     monkeypatch.undo()
     monkeypatch.setattr(choice, "choose", lambda *_arguments: site.keeper)
     monkeypatch.setattr(tunnel.ports, "local_addresses", site.local_addresses)
-    # Also where the next run is not told to.
+    # Also where the next run does not request it.
     assert any(action.startswith("restart") for action in site.converge().actions)
     assert not site.converge().changed
 
