@@ -76,7 +76,7 @@ def test_what_verify_proves_follows_the_programs(tmp_path):
             "mode": "0644",
         }
     }
-    values = str(ROOT / "roles/gearman_worker/vars/main.yml")
+    values = str(ROOT / "roles/gearman_worker/vars/main/main.yml")
     plays = [{"hosts": "all", "gather_facts": False, "vars_files": [values], "tasks": [task]}]
     (tmp_path / "play.yml").write_text(yaml.safe_dump(plays))
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
