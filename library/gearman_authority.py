@@ -14,21 +14,21 @@ author: Gearvisor contributors (@gearvisor)
 description:
   - Makes a certificate authority in a directory, and a key and a certificate for each host. Meant for
     the control node, with C(delegate_to) and C(run_once); the authority's key stays there.
-  - What is there and good is kept. A certificate is made again when it nears its end, does not fit its
+  - Valid files are kept. A certificate is made again when it nears its end, does not fit its
     key or its authority, or was issued for other names.
-  - The authority's own certificate is renewed with its key, so certificates that it signed stay good.
+  - The authority's own certificate is renewed with its key, so certificates that it signed stay valid.
 requirements:
   - The program C(openssl), 1.1.1 or later, where it runs.
 options:
   directory:
     description:
-      - Where it all is, with C(ca.key), C(ca.pem), and C(hosts/NAME.key) and C(hosts/NAME.pem) for each
+      - The directory with C(ca.key), C(ca.pem), and C(hosts/NAME.key) and C(hosts/NAME.pem) for each
         host. Readable by its owner alone, and kept out of git.
     type: path
     required: true
   hosts:
     description:
-      - Who gets a certificate, by name. C(names) are the host names and IP addresses it is issued for;
+      - The hosts that get a certificate, by name. C(names) are the host names and IP addresses it is issued for;
         C(server) states whether it is also for a job server.
     type: dict
     required: true
@@ -45,13 +45,13 @@ options:
     type: int
     default: 3650
   rotate:
-    description: Make new keys and certificates for all hosts, whatever the old ones are.
+    description: Make new keys and certificates for all hosts, even if the old ones are valid.
     type: bool
     default: false
   stage:
     description:
       - Leave a certificate that is still good in use, and put the key and certificate that follow it beside it,
-        as C(hosts/NAME.next.key) and C(hosts/NAME.next.pem), so that all hosts can learn of them first.
+        as C(hosts/NAME.next.key) and C(hosts/NAME.next.pem), so that all hosts can accept them first.
       - A call without it then puts them in use.
     type: bool
     default: false

@@ -12,15 +12,15 @@ short_description: Let only known hosts reach a job server
 version_added: 0.1.0
 author: Gearvisor contributors (@gearvisor)
 description:
-  - Keeps an nftables table of its own, C(inet gearvisor), that refuses connections to O(ports) from
-    all but the hosts and networks that are listed. No other port is ever looked at, those of SSH servers
-    are refused, and no other table is touched.
-  - Every name is looked up and the whole is checked by nft before anything is changed. The table is
+  - Maintains a separate nftables table, C(inet gearvisor), that refuses connections to O(ports) from
+    all but the hosts and networks that are listed. No other port is affected, ports of SSH servers are
+    refused, and no other table is touched.
+  - Every name is looked up and the table is checked by nft before anything is changed. The table is
     replaced in one step, and connections of hosts that are no longer listed end.
   - Under systemd, gearmand and its tunnel require the unit that loads the table. When it cannot be loaded they
     do not start; when Debian's nftables unit flushes it, it is loaded again at once. Without systemd an init
     script loads it, and if it cannot, a table that lets only the loopback in.
-  - A table that was changed by hand, or flushed, is put back by the next run.
+  - A table that was changed by hand, or flushed, is restored by the next run.
 requirements:
   - Debian 12 or 13 on the target; in a container the capability C(NET_ADMIN).
 options:
@@ -36,7 +36,7 @@ options:
     default: []
   hosts:
     description:
-      - Who may connect, as lists of IP addresses, networks or names by host. Names are looked up on the
+      - The hosts that may connect, as lists of IP addresses, networks or names by host. Names are looked up on the
         target, when this runs.
     type: dict
     default: {}

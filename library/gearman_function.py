@@ -16,7 +16,7 @@ description:
     function.
   - gearmand forgets a limit when it stops. Run on the host of a job server that
     M(gearvisor.gearvisor.gearman_job_server) set up, the limit is kept
-    there and set again after each start, be it a crash or a reboot.
+    there and set again after each start, also after a crash or a reboot.
 options:
   name:
     description: The function.
@@ -32,8 +32,8 @@ options:
   max_queue:
     description:
       - How many jobs it may have, waiting and running; others get C(QUEUE_ERROR). One number, or three
-        for high, normal and low priority, each compared with the number of all its jobs. V(0) is no
-        limit. Unset, the limit stays as it is.
+        for high, normal and low priority, each compared with the number of all its jobs. V(0) means
+        unlimited. Unset, the limit stays as it is.
     type: list
     elements: int
   cancel:
@@ -60,7 +60,7 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Looks, refuses what it would refuse, and touches nothing.
+    description: Inspects, refuses what it would refuse, and changes nothing.
   diff_mode:
     support: full
     description: Shows the kept limits and what is done to the job servers.
@@ -68,7 +68,7 @@ attributes:
     support: partial
     description: >-
       gearmand does not report its limits. So O(max_queue) counts as changed when it differs from what is
-      kept on the job server's host; it is sent each time, and on other servers never counts.
+      kept on the job server's host; it is sent each time, and on other servers it never counts as changed.
 """
 
 EXAMPLES = r"""
@@ -100,7 +100,7 @@ kept:
   returned: success
   type: bool
 actions:
-  description: What was, or in check mode would be, done besides setting the limit.
+  description: What was done besides setting the limit, or would be in check mode.
   returned: success
   type: list
   elements: str

@@ -43,7 +43,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 servers:
-  description: One entry a job server, in the order of O(servers).
+  description: One entry per job server, in the order of O(servers).
   returned: success
   type: list
   elements: dict

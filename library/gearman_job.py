@@ -42,14 +42,14 @@ options:
   unique:
     description: >-
       Unique id. A job whose function and unique id are queued already is not queued again. Unset, one
-      is made.
+      is generated.
     type: str
   timeout:
     description: Seconds for all of it, connecting included; more than 0 and at most 3600.
     type: float
     default: 10
   expect:
-    description: The answer that is right. Any other fails the task.
+    description: The expected answer. Any other fails the task.
     type: str
 attributes:
   check_mode: {support: full, description: Checks the values and submits nothing; the task is skipped.}

@@ -13,10 +13,10 @@ version_added: 0.1.0
 author: Gearvisor contributors (@gearvisor)
 description:
   - Installs Debian's C(gearman-job-server), writes its configuration, keeps it running with systemd
-    or, where there is none, with Supervisor, and waits until its admin port answers.
+    or, on hosts without it, with Supervisor, and waits until its admin port answers.
   - Every value, the port, the package version and gearmand's own reading of the configuration are
     checked before anything is changed. When the new server does not answer, the old files and the
-    old server come back.
+    old server are restored.
   - gearmand reads its configuration only when it starts, and a restart forgets the jobs in memory.
     So O(restart) decides, and by default a restart that would lose jobs is refused.
   - gearmand has no authentication, and Debian's build ignores C(--ssl). Let it listen on the
@@ -38,7 +38,7 @@ options:
   version:
     description:
       - The package's version, or its beginning and V(*). V(latest) is the newest that apt's lists have.
-        Unset, any installed version will do.
+        Unset, any installed version is accepted.
     type: str
   listen:
     description:
@@ -111,7 +111,7 @@ options:
     description:
       - Options of gearmand that have no option here, as V(--keepalive-idle=30). gearmand itself checks them
         before anything is changed.
-      - Those with an option here, and those that would break a promise of this module (C(--ssl),
+      - Those with an option here, and those that would break a guarantee of this module (C(--ssl),
         C(--daemon), C(--protocol), C(--store-queue-on-shutdown) and others), are refused with the reason.
     type: list
     elements: str
@@ -194,7 +194,7 @@ options:
       accept_plaintext:
         description:
           - Use a database on another host although gearmand sends it jobs and its password in plain text.
-            A tunnel to V(127.0.0.1) needs no such acceptance.
+            A tunnel to V(127.0.0.1) does not need this.
         type: bool
         default: false
   restart:

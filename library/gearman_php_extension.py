@@ -8,14 +8,14 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: gearman_php_extension
-short_description: Install, enable and prove the PHP extension gearman
+short_description: Install, test and enable the PHP extension gearman
 version_added: 0.1.0
 author: Gearvisor contributors (@gearvisor)
 description:
   - Installs the extension for every PHP version found, or for those named, with the command line PHP
-    if there is none yet; loads it in a process of its own; and only then enables it for each SAPI.
+    if none is installed; loads it in a separate process; and only then enables it for each SAPI.
   - Builds it from source instead where O(method=source), and then chooses the newest release that
-    fits the PHP and the libgearman of the host. A build that fails touches nothing that is in use.
+    fits the PHP and the libgearman of the host. A build that fails changes nothing that is in use.
 options:
   state:
     description:
@@ -59,8 +59,8 @@ options:
     type: str
   run_tests:
     description:
-      - Run the extension's own tests after a build, against a job server of their own in a network of
-        their own. One that fails ends the task, and the extension in use stays.
+      - Run the extension's own tests after a build, against a separate job server in a separate
+        network. One that fails ends the task, and the extension in use stays.
     type: bool
     default: false
   php:
@@ -86,8 +86,8 @@ options:
   worker_files:
     description: >-
       PHP files by their path below O(worker_directory), with their text, such as this project's
-      reference worker. They come in this same call because a task for each would take longer than all
-      the rest.
+      reference worker. They come in this same call because a task for each would take longer than
+      everything else.
     type: dict
     default: {}
   lock_timeout:

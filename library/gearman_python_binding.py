@@ -12,12 +12,12 @@ short_description: Build and install the Python binding into a virtual environme
 version_added: 0.1.0
 author: Gearvisor contributors (@gearvisor)
 description:
-  - The binding travels inside the module, which builds its wheel on the target; neither a package
+  - The binding is part of the module, which builds its wheel on the target; neither a package
     index nor a build tool is needed for it.
-  - The virtual environment is built aside, tried, and swapped in by replacing one link. Where
-    anything fails before, the one in use stays in use.
+  - The virtual environment is built separately, tested, and activated by replacing one link.
+    If anything fails before that, the old one stays in use.
   - Nothing of the environment is ever run as root. Its directories and requirements are checked, pip and
-    whatever it builds run as an unprivileged user that owns nothing else, as does the trial, and what
+    everything that it builds run as an unprivileged user that owns nothing else, as does the trial, and what
     is in use belongs to root.
   - The environment used before is kept. With the options that made it, it is linked again at once,
     without pip. Older ones are kept for as long as processes run from them.
@@ -32,7 +32,7 @@ options:
       - Path of the link to the virtual environment in use. The environments themselves are beside it,
         named after their content.
       - Refused where others than root and O(trusted_users) could put something else there, and where
-        others than root cannot get to.
+        other users cannot reach it.
     type: path
     default: /opt/gearvisor/venv
   command:
@@ -80,21 +80,21 @@ options:
     description:
       - The package index to use instead of the host's. It may hold a name and a password, which do
         not get into arguments of processes, files or output.
-      - The rest of the host's pip configuration and root's counts as ever, but for C(~/.netrc). Where
-        packages come from is no reason to build the environment again.
+      - The rest of the host's pip configuration and root's applies as usual, except C(~/.netrc). Where
+        packages come from does not cause a rebuild.
     type: str
   extra_index_urls:
     description:
       - Package indexes to use as well. pip takes the newest version that any of them has, so
         a package of yours may come from there if another person registers its name. Give
-        hashes, or have one index that knows both.
+        hashes, or use one index that has both.
     type: list
     elements: str
     default: []
   trusted_users:
     description:
       - Users that root trusts with directories named in O(venv), O(wheelhouse) and O(requirements), such as
-        the one that deploys the application. They can give the workers other code, not root.
+        the one that deploys the application. They can give the workers other code, but not root.
     type: list
     elements: str
     default: []

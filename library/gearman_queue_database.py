@@ -12,9 +12,9 @@ short_description: Prepare MariaDB or PostgreSQL for gearmand's queue
 version_added: 0.1.0
 author: Gearvisor contributors (@gearvisor)
 description:
-  - Installs Debian's C(mariadb-server) or C(postgresql) where it is missing, starts it, and sees that
-    the database and the user are there and that the user may make and use a table. gearmand makes the
-    table itself.
+  - Installs Debian's C(mariadb-server) or C(postgresql) where it is missing, starts it, and ensures
+    that the database and the user exist and that the user may create and use a table. gearmand creates
+    the table itself.
   - Runs on the database's host, as the database's own administrator. Nothing is ever dropped.
 requirements:
   - Debian 12 or 13 on the target.
@@ -36,7 +36,7 @@ options:
     description:
       - Its password. Unset, the database lets the system's user of that name in by the socket; a
         PostgreSQL user that has a password keeps it.
-      - It is on no command line and in no file; the database gets what it keeps of it.
+      - It is on no command line and in no file; the database gets only what it stores of it.
     type: str
   client_host:
     description:
@@ -70,7 +70,7 @@ EXAMPLES = r"""
   gearman_queue_database:
     type: mysql
 
-- name: On a host of its own
+- name: On a separate host
   gearman_queue_database:
     type: mysql
     password: "{{ gearman_queue_password }}"
@@ -79,7 +79,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 actions:
-  description: What was, or in check mode would be, done.
+  description: What was done, or would be in check mode.
   returned: success
   type: list
   elements: str

@@ -12,14 +12,14 @@ short_description: Carry Gearman between hosts with mutual TLS
 version_added: 0.1.0
 author: Gearvisor contributors (@gearvisor)
 description:
-  - Runs Debian's stunnel with a configuration of its own, under systemd or, without it, under Supervisor.
-    A job server's host lets those in who show a certificate of the authority with a name that is
-    listed. Any other host gets a port on its loopback for each job server.
-  - gearmand itself cannot do this. Debian builds it without TLS, and where it has TLS it lets in
+  - Runs Debian's stunnel with a separate configuration, under systemd or, without it, under Supervisor.
+    A job server's host accepts clients with a certificate of the authority with a listed name. Any
+    other host gets a port on its loopback for each job server. - gearmand itself cannot do this. Debian
+    builds it without TLS, and where it has TLS it lets in
     clients without a certificate.
-  - Certificates are tried in a handshake, addresses and ports looked at, before anything is changed.
-    stunnel then reloads, which open connections do not notice. When it does not serve as it should,
-    the old files are put back.
+  - Certificates are tested in a handshake, and addresses and ports are checked, before anything is changed.
+    stunnel then reloads, which open connections do not notice. When it does not work, the old files
+    are restored.
 requirements:
   - Debian 12 or 13 on the target; without systemd also a running Supervisor.
 options:
@@ -50,7 +50,7 @@ options:
         type: str
         required: true
       clients:
-        description: Names in the certificates of those who may come in. This host's own always may.
+        description: Names in the certificates of the clients that may connect. This host's own always may.
         type: list
         elements: str
         default: []
@@ -103,12 +103,12 @@ options:
   extra_lines:
     description:
       - More global settings for C(stunnel.conf), such as V(curves = X25519). stunnel tries them before they
-        are used; those that make the tunnel what it is are refused.
+        are used; those that the tunnel depends on are refused.
     type: list
     elements: str
     default: []
   service_manager:
-    description: Who keeps it running. V(auto) is systemd where it is PID 1, and Supervisor elsewhere.
+    description: The service manager. V(auto) is systemd where it is PID 1, and Supervisor elsewhere.
     type: str
     choices: [auto, systemd, supervisor]
     default: auto
@@ -162,12 +162,12 @@ files:
   type: list
   elements: str
 expires:
-  description: When this host's certificate ends, if it was looked at.
+  description: When this host's certificate ends, if it was checked.
   returned: success
   type: str
   sample: "2027-11-23T15:40:40Z"
 service_manager:
-  description: Who keeps it running.
+  description: The service manager in use.
   returned: success
   type: str
   sample: systemd

@@ -18,7 +18,7 @@ description:
   - Under systemd, a drop-in makes a stop drain all processes at once and leave none behind, and
     C(systemctl reload supervisor) replace only programs whose definition changed.
   - When supervisord was killed, its workers finish their jobs, and systemd starts it again after a second.
-    Where supervisord runs with O(retry_fatal), the memory killer takes other processes first; the workers do
+    Where supervisord runs with O(retry_fatal), the kernel's OOM killer ends other processes first; the workers do
     not inherit that.
 options:
   state:
@@ -31,7 +31,7 @@ options:
     type: str
   minfds:
     description:
-      - Files that supervisord may have open, about five a process, bounded by the host's hard limit.
+      - Files that supervisord may have open, about five per process, bounded by the host's hard limit.
       - Applied to a running supervisord without a restart.
     type: int
     default: 8192
@@ -49,7 +49,7 @@ options:
     default: 60
   web:
     description:
-      - The web interface, on 127.0.0.1 and with a password. Unset, there is none.
+      - The web interface, on 127.0.0.1 and with a password. Unset, it is closed.
       - On a supervisord that runs it takes effect with the next restart, which is left to you.
     type: dict
     suboptions:

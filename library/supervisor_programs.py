@@ -13,10 +13,10 @@ version_added: 0.1.0
 author: Gearvisor contributors (@gearvisor)
 description:
   - Renders the program files, checks them with Supervisor's own parser before anything is written,
-    plans what has to start, stop or be replaced, does just that over supervisord's socket, and waits
+    plans what has to start, stop or be replaced, does exactly that over supervisord's socket, and waits
     until the processes are C(RUNNING).
   - A process whose definition did not change is never touched. Scaling starts or stops only the
-    difference. When a new definition does not start, the old files and processes come back.
+    difference. When a new definition does not start, the old files and processes are restored.
   - It never runs C(supervisorctl update); pending edits of others stay pending and are reported.
 requirements:
   - Debian's package C(supervisor), 4.2.5 or later, on the target.
@@ -61,12 +61,12 @@ options:
   defaults:
     description:
       - Options, as in O(programs), for programs of O(programs) that do not set them. An C(environment) is merged by
-        variable, and C(redirect_stderr) is left out where a program has a log of its own for errors.
+        variable, and C(redirect_stderr) is left out where a program has a separate log for errors.
     type: dict
     default: {}
   fleet:
     description:
-      - Whose files these are. Every file names its fleet in the first line, and a call reads, changes
+      - The fleet that owns the files. Every file names its fleet in the first line, and a call reads, changes
         and purges only files of its own fleet. Use another name for each set of programs that is
         managed separately.
     type: str
@@ -75,7 +75,7 @@ options:
     description:
       - V(processes) writes one section per process, named C(NAME_NN), so that scaling and changes touch
         single processes.
-      - V(numprocs) writes one section a program. It is compact, but Supervisor then restarts all
+      - V(numprocs) writes one section per program. It is compact, but Supervisor then restarts all
         processes of the program at once for any change, a change of C(numprocs) and a restart included.
     type: str
     choices: [processes, numprocs]
@@ -199,7 +199,7 @@ attributes:
       read its files again, which changes nothing that runs. After a file of Gearvisor was
       edited by hand and never loaded, it may announce a replacement that the real run then finds unnecessary.
       A user or command that is not there yet is a warning instead of an error, since an earlier
-      task may be what brings it.
+      task may create it.
   diff_mode:
     support: full
     description: Shows the files, with environment values masked, and the plan.

@@ -5,7 +5,7 @@
 
     remove_releases.py DIRECTORY NAME...
 
-Whoever controls a part of the way to DIRECTORY decides what it leads to. So nothing is removed unless
+A user who controls a part of the path to DIRECTORY decides what it leads to. So nothing is removed unless
 all of the way belongs to root or to the owner of what it leads to.
 """
 

@@ -129,7 +129,7 @@ def test_the_status_shows_the_process_and_the_job_in_progress(
         "max_jobs": 50, "max_seconds": None, "max_rss": None, "job_timeout": 60, "stop_timeout": None
     }  # fmt: skip
     assert 5 < status["rss"] < 200
-    assert status["waits"]["count"] == 1, "only of ids that tell their time"
+    assert status["waits"]["count"] == 1, "only of ids that contain their time"
     assert status["functions"]["hold"]["waits"]["count"] == 1
     assert status["servers"] == {job_server.address: True}
 

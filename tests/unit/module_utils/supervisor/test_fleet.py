@@ -637,7 +637,7 @@ CHECKED = {
     "purged": ({"news": WORKER}, {"purge": True}, None),
     "restarted": (programs(), {"restart": True}, None),
     "fingerprint": (programs(), {"fingerprint": ["/etc/hostname"]}, None),
-    "stopped by somebody": (programs(), {}, _stop_first),
+    "stopped by hand": (programs(), {}, _stop_first),
     "other layout": (programs(), {"layout": "numprocs", "purge": True}, None),
 }
 

@@ -61,7 +61,7 @@ PLANS = {
     "changed while stopped": (fleet(a="1"), fleet(a="2"), loaded(a="STOPPED"), {"change": ("a",)}),
     "on disk but not loaded": (fleet(a="1"), fleet(a="1"), {}, {"add": ("a",)}),
     "loaded but our file is gone": ({}, fleet(a="1"), loaded(a="RUNNING"), {"change": ("a",)}),
-    "stopped by somebody": (fleet(a="1"), fleet(a="1"), loaded(a="STOPPED"), {"start": ("a",)}),
+    "stopped by hand": (fleet(a="1"), fleet(a="1"), loaded(a="STOPPED"), {"start": ("a",)}),
     "gave up": (fleet(a="1"), fleet(a="1"), loaded(a="FATAL"), {"start": ("a",)}),
     "left stopping": (fleet(a="1"), fleet(a="1"), loaded(a="STOPPING"), {"start": ("a",)}),
     "old and never loaded": (fleet(a="1"), {}, {}, {}),
