@@ -109,7 +109,7 @@ def remove(run, names, why="state: 'absent'"):
 
     Raises GearvisorError, beginning with *why* (the option that has them go).
     """
-    environment = {**APT_ENVIRONMENT, **processes.mark()}
+    environment = {**APT_ENVIRONMENT, **processes.mark(ends=False)}
     rc, out, err = run([*APT_GET, "remove", *names], environ_update=environment)
     if rc != 0:
         raise GearvisorError(
@@ -154,7 +154,7 @@ def services_left_alone():
         os.link(POLICY, aside, follow_symlinks=False)
     try:
         files.write_text(POLICY, _POLICY_TEXT, 0o755)
-        yield processes.mark()
+        yield processes.mark(ends=False)
     finally:
         remove_policy()
 

@@ -16,6 +16,7 @@ import time
 MARK = "GEARVISOR_RUN"
 # A dpkg that is killed leaves packages half configured, so these are waited for.
 _WAITED_FOR = ("apt-get", "apt", "dpkg", "dpkg-deb", "dpkg-preconfigure", "frontend")
+_ONLY_WAITED_FOR = ":apt"
 _TERM_SECONDS = 5
 
 
@@ -43,9 +44,12 @@ def boot_id():
         return ""
 
 
-def mark():
-    """Return {variable: value} for the environment of commands that end with this run."""
-    return {MARK: f"{os.getpid()}:{started(os.getpid())}"}
+def mark(ends=True):
+    """Return {variable: value} for the environment of commands that end with this run.
+
+    With *ends* False, as for apt, whose packages may start services, they are only waited for.
+    """
+    return {MARK: f"{os.getpid()}:{started(os.getpid())}{'' if ends else _ONLY_WAITED_FOR}"}
 
 
 @contextlib.contextmanager
@@ -96,8 +100,10 @@ def abandoned(proc="/proc"):
             continue
         with contextlib.suppress(OSError):
             # A process names itself, so the name may hold anything.
-            name = (path / "comm").read_text(errors="replace").strip()
-            result[int(path.name)] = ascii(name)[1:-1]
+            name = ascii((path / "comm").read_text(errors="replace").strip())[1:-1]
+            only_waited_for = run.endswith(_ONLY_WAITED_FOR.encode())
+            if not only_waited_for or _is_waited_for(path.name, name, proc):
+                result[int(path.name)] = name
     return result
 
 
@@ -112,7 +118,7 @@ def _in_container(path):
 
 
 def _lives(run, proc):
-    pid, _colon, start = run.decode("ascii", errors="replace").partition(":")
+    pid, start = [*run.decode("ascii", errors="replace").split(":"), ""][:2]
     return pid.isdigit() and str(started(pid, proc)) == start
 
 

@@ -174,7 +174,7 @@ def _failing(_: View, rows: list[Function]) -> Iterator[Finding]:
 def _memory(view: View, _: list[Function]) -> Iterator[Finding]:
     programs = defaultdict(list)
     for worker in view.workers:
-        if worker.alive and worker.facts["rss"]:
+        if worker.alive and (worker.facts["rss"] or 0) > 0:
             programs[worker.program].append(worker)
     for workers in programs.values():
         usual = median(worker.facts["rss"] for worker in workers)

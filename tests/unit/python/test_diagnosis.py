@@ -131,3 +131,9 @@ def test_the_worst_comes_first():
 )  # fmt: skip
 def test_duration(seconds, text):
     assert duration(seconds) == text
+
+
+def test_numbers_of_strangers_do_not_end_it():
+    facts = [-(2.0**62), -1.0, 0.0, 1.0, 2.0**62]
+    seen = view(workers=[worker(f"mail_{n}", rss=rss) for n, rss in enumerate(facts)])
+    assert diagnose(seen)

@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ import pytest
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.host import processes
 import os
 processes.MARK = {mark!r}
-child = subprocess.Popen({command!r}, env={{**os.environ, **processes.mark()}})
+child = subprocess.Popen({command!r}, env={{**os.environ, **processes.mark({ends!r})}})
 print(child.pid, flush=True)
 """
 
@@ -25,9 +26,9 @@ def own_mark(monkeypatch):
     monkeypatch.setattr(processes, "MARK", f"GEARVISOR_TEST_{os.getpid()}")
 
 
-def leave(*command):
+def leave(*command, ends=True):
     path = next(entry for entry in sys.path if entry.endswith(".ansible/collections"))
-    source = LEAVES.format(path=path, command=list(command), mark=processes.MARK)
+    source = LEAVES.format(path=path, command=list(command), mark=processes.MARK, ends=ends)
     with subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True) as run:
         return int(run.stdout.readline())
 
@@ -63,15 +64,26 @@ def test_one_that_ignores_term_is_killed(monkeypatch):
     assert gone(pid)
 
 
-def test_apt_is_waited_for_not_killed(tmp_path):
+@pytest.mark.parametrize("ends", [True, False])
+def test_apt_is_waited_for_not_killed(tmp_path, ends):
     apt = tmp_path / "apt-get"
     apt.write_text('#!/bin/sh\nsleep 1\ntouch "$0.done"\n')
     apt.chmod(0o755)
-    pid = leave(str(apt))
+    pid = leave(str(apt), ends=ends)
     said = processes.end_abandoned(60)
     assert gone(pid)
     assert (tmp_path / "apt-get.done").exists()
     assert any(text.startswith("Waited for what an interrupted run had started: ") for text in said)
+
+
+def test_a_service_that_a_package_has_started_is_left_alone():
+    pid = leave("sleep", "60", ends=False)
+    try:
+        assert pid not in processes.abandoned()
+        processes.end_abandoned(1)
+        assert processes.started(pid) is not None
+    finally:
+        os.kill(pid, signal.SIGKILL)
 
 
 def test_children_of_a_run_that_lives_are_left_alone():
