@@ -14,8 +14,8 @@ author: Gearvisor contributors (@gearvisor)
 description:
   - Runs Debian's stunnel with a separate configuration, under systemd or, without it, under Supervisor.
     A job server's host accepts clients with a certificate of the authority with a listed name. Any
-    other host gets a port on its loopback for each job server. - gearmand itself cannot do this. Debian
-    builds it without TLS, and where it has TLS it lets in
+    other host gets a port on its loopback for each job server.
+  - gearmand itself cannot do this. Debian builds it without TLS, and where it has TLS it lets in
     clients without a certificate.
   - Certificates are tested in a handshake, and addresses and ports are checked, before anything is changed.
     stunnel then reloads, which open connections do not notice. When it does not work, the old files
