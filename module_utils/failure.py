@@ -1,7 +1,7 @@
 # Copyright: Gearvisor contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a module's logic reports that it cannot go on."""
+"""How a module's logic reports that it cannot continue."""
 
 from __future__ import annotations
 

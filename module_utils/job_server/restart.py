@@ -27,7 +27,7 @@ def decide(restart, jobs, kept, can_drain=True, unclosable=(), problem="it is no
     answer, with the *problem*; *kept*: whether queued jobs are there again afterwards;
     *can_drain* whether the server takes the delayed jobs with which it is closed to new ones;
     *unclosable* are the functions in use that cannot be closed.
-    Raises InvalidOption when jobs would be lost and the user did not say how to go on.
+    Raises InvalidOption when jobs would be lost and the user did not choose how to continue.
     """
     at_risk = {} if kept else jobs or {}
     if restart == "never":

@@ -52,7 +52,7 @@ def orphans(where, supervisord, check_mode):
 
 
 def contradictions(where, its_sections):
-    """Return warnings about jobs that a stop of supervisord would cut, by our own systemd drop-in."""
+    """Return warnings about jobs that a stop of supervisord would cut, under Gearvisor's systemd drop-in."""
     found = re.search(r"^TimeoutStopSec=(\d+)$", read_text(where.drop_in) or "", re.MULTILINE)
     if not found:
         return []

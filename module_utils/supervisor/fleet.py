@@ -93,7 +93,7 @@ class Request(NamedTuple):
 
 
 class Host(NamedTuple):
-    """Where Supervisor and our own files are on this host; *run* is like AnsibleModule.run_command."""
+    """Where Supervisor and Gearvisor's files are on this host; *run* is like AnsibleModule.run_command."""
 
     run: object
     config: str = CONFIG
