@@ -4,7 +4,7 @@ import socket
 import sys
 
 host, port = sys.argv[1:]
-with socket.create_connection((host, int(port)), timeout=5) as connection:
+with socket.create_connection((host, int(port)), timeout=20) as connection:
     for _line in sys.stdin:
         try:
             connection.sendall(b"version\r\n")

@@ -11,7 +11,7 @@ import sys
 host, port, how, *rest = sys.argv[1:]
 line = "version"
 try:
-    connection = socket.create_connection((host, int(port)), timeout=5)
+    connection = socket.create_connection((host, int(port)), timeout=20)
     if how == "tls":
         authority, *certificate = rest
         context = ssl.create_default_context(cafile=authority)
