@@ -7,6 +7,8 @@ the import path. Only plugins/ is linked: a link to the whole checkout would con
 import importlib
 from pathlib import Path
 
+import hypothesis
+
 ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = ROOT / ".ansible/collections/ansible_collections/gearvisor/gearvisor/plugins"
 
@@ -16,3 +18,9 @@ if not PLUGINS.exists():
     PLUGINS.symlink_to(ROOT / "plugins")
     # The directory is on the import path already, remembered as one that does not exist.
     importlib.invalidate_caches()
+
+# How long an example takes says how busy the machine is, nothing about the code.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
