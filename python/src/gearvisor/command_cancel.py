@@ -26,6 +26,8 @@ from .command_line import (
 from .connection import Connection, parse_server
 from .directory import make_directory
 from .errors import ServerUnavailable
+from .escape import escaped
+from .failed_jobs import FailedJobError
 from .failed_store import FailedStore
 from .protocol import Packet, check_function, encode
 
@@ -58,7 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
     cancelled = 0
     try:
         make_directory(directory, 0o700)
-        store = FailedStore(directory)
+        # Whatever their number: what is cancelled must not take the place of what was before it.
+        store = FailedStore(directory, max_entries=sys.maxsize, max_bytes=sys.maxsize)
         for address in servers(arguments):
             cancelled += cancel(address, function, store, ssl_context(arguments))
     except OSError as error:
@@ -92,12 +95,18 @@ def cancel(
             if kind == Packet.NO_JOB:
                 return cancelled
             handle, name, unique, payload = arguments
+            if len(payload) > failed.MAX_PAYLOAD:
+                job = escaped(handle.decode(errors="replace"))
+                raise FailedJobError(
+                    f"job {job}: {len(payload)} bytes are more than the {failed.MAX_PAYLOAD} that"
+                    f" are kept, so it stays; {cancelled} jobs were cancelled before it"
+                )
             now = time.time()
             attempt = failed.attempt_of(
                 unique=unique, handle=handle, outcome="failed", error=ERROR, traceback=None,
                 started=now, failed=now, worker="gearvisor cancel", release=None,
             )  # fmt: skip
-            store.add(name.decode(errors="replace"), payload, attempt)
+            store.add(name.decode(errors="replace"), payload, attempt, whole=True)
             connection.send(encode(Packet.WORK_FAIL, handle))
             cancelled += 1
     finally:

@@ -47,15 +47,22 @@ class FailedStore:
         self._max_bytes = max_bytes
         self._until_trim = 0  # entries; at first there may be any number
 
-    def add(self, function: str, payload: bytes, attempt: dict[str, Any]) -> str:
+    def add(
+        self, function: str, payload: bytes, attempt: dict[str, Any], *, whole: bool = False
+    ) -> str:
         """Keep a job that failed for good (attempt: failed.attempt_of); return the entry's id.
 
         A retry becomes one more attempt of its entry, or a new entry with that id where the job
-        failed first on another host. Raises OSError, counted in `unwritten`.
+        failed first on another host. whole: a retry whose entry has another function or payload
+        is an entry of its own: any client may give such an id to another job.
+
+        Raises OSError, counted in `unwritten`.
         """
         retry = failed.parse_retry(attempt["unique"].encode(errors="replace"))
         try:
             entry = retry and self._read(retry[0])
+            if entry and whole and not self._is_of(entry, function, payload):
+                entry = retry = None
             if entry:
                 entry = failed.with_attempt(entry, attempt)
             else:
@@ -71,6 +78,15 @@ class FailedStore:
         if self._until_trim < 0:
             self._trim()
         return str(entry["id"])
+
+    def _is_of(self, entry: dict[str, Any], function: str, payload: bytes) -> bool:
+        """Return whether an entry has all of a job that is to be kept."""
+        if (entry["function"], entry["payload_bytes"]) != (function, len(payload)):
+            return False
+        kept = failed.payload_of(entry)
+        if kept is None:
+            return not self._keep_payload or len(payload) > failed.MAX_PAYLOAD
+        return kept == payload
 
     def _read(self, entry_id: str) -> dict[str, Any] | None:
         """Return an entry that is here, or None; one that cannot be read is made again."""

@@ -10,6 +10,7 @@ import json
 import pytest
 from gearvisor.cli import main
 from gearvisor.client import Client
+from gearvisor.failed_store import FailedStore
 
 
 @pytest.fixture
@@ -44,4 +45,24 @@ def test_what_cannot_be_kept_is_not_cancelled(run, job_server, tmp_path):
         client.submit("resize", background=True)
     code, _, errors = run("cancel", "resize")
     assert code == 1 and "is not cancelled" in errors
+    assert job_server.status("resize")[0] == 1
+
+
+def test_none_is_dropped_however_many_there_are(run, job_server, tmp_path, monkeypatch):
+    monkeypatch.setattr("gearvisor.failed_store.TRIM_EVERY", 1)
+    bounds = {"keep_payload": True, "max_entries": 2, "max_bytes": 1000}
+    monkeypatch.setattr(FailedStore.__init__, "__kwdefaults__", bounds)
+    with Client([job_server.address]) as client:
+        for number in range(6):
+            client.submit("resize", b"%d" % number, background=True, unique=f"u{number}")
+    assert run("cancel", "resize")[1].split()[0] == "6"
+    assert len(list((tmp_path / "mail").iterdir())) == 6
+
+
+def test_a_job_that_is_too_large_to_be_kept_stays(run, job_server, monkeypatch):
+    monkeypatch.setattr("gearvisor.failed.MAX_PAYLOAD", 10)
+    with Client([job_server.address]) as client:
+        client.submit("resize", b"x" * 11, background=True)
+    code, _, errors = run("cancel", "resize")
+    assert code == 1 and "11 bytes" in errors and "it stays" in errors
     assert job_server.status("resize")[0] == 1

@@ -134,6 +134,19 @@ def test_links_are_not_followed(tmp_path):
     assert (tmp_path / "secret").read_text() == "untouched"
 
 
+@pytest.mark.parametrize(("function", "payload"), [("other", b"in"), ("resize", b"in.")])
+def test_another_job_with_a_retrys_id_is_kept_whole(tmp_path, function, payload):
+    store = FailedStore(str(tmp_path))
+    first = store.add("resize", b"in", attempt())
+    second = store.add(function, payload, attempt(f"gvr:{first}:2".encode()), whole=True)
+    assert second != first
+    again = attempt(f"gvr:{first}:2".encode())
+    assert store.add("resize", b"in", again, whole=True) == first
+    kept = {name: json.loads((tmp_path / name).read_text()) for name in os.listdir(tmp_path)}
+    assert failed.payload_of(kept[f"{second}.json"]) == payload
+    assert len(kept[f"{first}.json"]["attempts"]) == 2
+
+
 def test_a_fifo_that_lies_in_wait_holds_nothing_up(tmp_path):
     os.mkfifo(tmp_path / f".{ID}.{os.getpid()}.tmp")
     store = FailedStore(str(tmp_path))
