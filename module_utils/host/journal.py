@@ -9,6 +9,7 @@ behind, and the next run of any module that changes the host takes back what is 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
@@ -65,7 +66,8 @@ def recover(host, undo, report_only=False):
         if name.startswith("."):
             # A note that was not finished before it was begun on: the lock keeps others from here.
             if not report_only:
-                os.unlink(path)
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
             continue
         try:
             record = _read(path)

@@ -63,7 +63,15 @@ def of_paths(paths, exclude=(), logs=(), check_mode=False, option="fingerprint")
         if os.path.islink(path):
             tree.digest.update(os.fsencode(os.path.realpath(path)))
         elif os.path.exists(path):
-            tree.add(path)
+            try:
+                tree.add(path)
+            except RecursionError:
+                raise InvalidOption(
+                    option,
+                    path,
+                    "holds directories that are nested too deeply",
+                    "Remove them, or list a smaller directory",
+                ) from None
         elif not check_mode:
             raise InvalidOption(
                 option, path, "does not exist", "Deploy the code first, or correct the path"
@@ -98,7 +106,9 @@ class _Tree:
 
     def _is_left_out(self, root, directory, name):
         path = os.path.join(directory, name)
-        if name in _NEVER or os.path.realpath(_ROTATED.sub("", path)) in self._logs:
+        if name in _NEVER:
+            return True
+        if self._logs and os.path.realpath(_ROTATED.sub("", path)) in self._logs:
             return True
         inside = os.path.relpath(path, root)
         return any(

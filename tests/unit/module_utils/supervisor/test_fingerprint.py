@@ -235,3 +235,19 @@ def test_no_device_is_opened(code, monkeypatch):
     monkeypatch.setattr(os, "open", noted)
     fingerprint.of_paths([str(code)])
     assert {flags & os.O_PATH for path, flags in opened if path == "/dev/zero"} == {os.O_PATH}
+
+
+def test_directories_without_an_end_are_refused_or_read(code):
+    """An older Python's os.walk calls itself for each level."""
+    here = os.getcwd()
+    os.chdir(code)
+    try:
+        for _level in range(1100):
+            os.mkdir("d")
+            os.chdir("d")
+    finally:
+        os.chdir(here)
+    try:
+        assert fingerprint.of_paths([str(code)])
+    except InvalidOption as error:
+        assert "nested too deeply" in str(error)
