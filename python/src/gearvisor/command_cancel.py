@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         function = check_function(arguments.function)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    directory = arguments.directory or os.path.join(failed.DIRECTORY, getpass.getuser())
+    directory = arguments.directory or os.path.join(failed.DIRECTORY, _user())
     cancelled = 0
     try:
         make_directory(directory, 0o700)
@@ -75,6 +75,13 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         sys.stdout.write(f"{cancelled} cancelled; `gearvisor failed list` shows them\n")
     return OK
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user without a name, as in a container
+        raise UsageError("this user has no name: give a --directory for the jobs") from None
 
 
 def cancel(

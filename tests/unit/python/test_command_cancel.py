@@ -66,3 +66,11 @@ def test_a_job_that_is_too_large_to_be_kept_stays(run, job_server, monkeypatch):
     code, _, errors = run("cancel", "resize")
     assert code == 1 and "11 bytes" in errors and "it stays" in errors
     assert job_server.status("resize")[0] == 1
+
+
+def test_a_user_without_a_name_is_asked_for_a_directory(monkeypatch, capfd):
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 60577)
+    assert main(["cancel", "resize"]) == 2
+    assert "--directory" in capfd.readouterr().err
