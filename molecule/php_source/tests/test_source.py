@@ -7,7 +7,7 @@ import pytest
 
 PHP = {"bookworm": "8.2", "trixie": "8.4"}
 PAGES = {"bookworm": ["/fpm/page.php"], "trixie": ["/fpm/page.php", "/page.php"]}
-TARBALL = "/tmp/gearman.tgz"
+TARBALL = "/srv/gearman.tgz"
 
 
 def name_of(host):
@@ -141,7 +141,7 @@ def tarballs(lab):
         f" && /usr/lib/apt/apt-helper download-file ${{mirror%/}}/{address} {TARBALL}"
     )
     host.check_output(
-        "cd /tmp && tar xf gearman.tgz && head -c 20000 gearman.tgz >broken.tgz"
+        "cd /srv && tar xf gearman.tgz && head -c 20000 gearman.tgz >broken.tgz"
         # With two tests only, of which one expects what cannot be.
         " && find gearman-2.1.4/tests -name '*.phpt' ! -name 'gearman_00*' -delete"
         " && sed -i '/^--EXPECT/a never' gearman-2.1.4/tests/gearman_002.phpt"
@@ -174,7 +174,7 @@ def fails(lab, host, *words, **options):
 
 
 def path(name):
-    return {"path": f"/tmp/{name}.tgz", "checksum": "unverified"}
+    return {"path": f"/srv/{name}.tgz", "checksum": "unverified"}
 
 
 @pytest.mark.on("bookworm")
@@ -185,7 +185,7 @@ def path(name):
         (path("broken"), ["cannot use the tarball", "broken"]),
         (path("link"), ["cannot use the tarball", "link, to '/etc/passwd'"]),
         (path("no-c"), ["could not build gearman 2.1.4 for PHP 8.2", "make says", "error"]),
-        (path("nowhere"), ["path /tmp/nowhere.tgz", "No such file"]),
+        (path("nowhere"), ["path /srv/nowhere.tgz", "No such file"]),
         ({"version": "1.0.3"}, ["version: '1.0.3'", "PHP 5.1 to 5.6", "2.1.4"]),
         (
             {"url": ["http://127.0.0.1:9/{version}"], "debian": False},
