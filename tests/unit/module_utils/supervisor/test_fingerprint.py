@@ -4,9 +4,9 @@
 """What counts as a change of the code, and what a tree of others cannot do to the run."""
 
 import os
-import subprocess
 import pathlib
 import shutil
+import subprocess
 
 import pytest
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import InvalidOption
