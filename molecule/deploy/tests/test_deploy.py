@@ -44,15 +44,21 @@ class Load:
 
 def processes(host):
     """{process: (pid, release)} of all workers of the host."""
-    found = {}
-    for line in host.check_output("supervisorctl status").splitlines():
-        words = line.split()
-        if words[1] == "RUNNING" and words[0].startswith(("resize", "report")):
-            pid = words[3].rstrip(",")
-            environment = host.check_output(f"tr '\\0' '\\n' < /proc/{pid}/environ")
-            release = [each for each in environment.splitlines() if "GEARVISOR_RELEASE=" in each]
-            found[words[0]] = pid, release[0].rpartition("/")[2]
-    return found
+    status = [line.split() for line in host.check_output("supervisorctl status").splitlines()]
+    pids = {
+        words[0]: words[3].rstrip(",")
+        for words in status
+        if words[1] == "RUNNING" and words[0].startswith(("resize", "report"))
+    }
+    # Only its user may read a process's environment in a container.
+    printed = host.check_output(
+        f"for pid in {' '.join(pids.values())}; do"
+        " user=$(ps -o user:32= -p $pid) && echo $pid "
+        "$(runuser -u $user -- cat /proc/$pid/environ | tr '\\0' '\\n' | grep ^GEARVISOR_RELEASE=);"
+        " done"
+    )
+    release = {pid: path.rpartition("/")[2] for pid, path in map(str.split, printed.splitlines())}
+    return {name: (pid, release[pid]) for name, pid in pids.items()}
 
 
 def releases(host):
