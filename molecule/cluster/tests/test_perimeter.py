@@ -146,6 +146,6 @@ def test_a_table_that_was_flushed_is_back_after_a_run(lab):
     job1 = lab["job1"]
     job1.check_output("nft flush ruleset")
     assert not knock(lab, "stranger", "plain x").endswith("refused")
-    recap, _output = lab.play("playbooks/site.yml", "--limit=job1")
-    assert recap["job1"]["changed"] == 1
+    recap, output = lab.play("playbooks/site.yml", "--limit=job1")
+    assert recap["job1"]["changed"] == 1, output
     assert knock(lab, "stranger", "plain x").endswith("refused")
