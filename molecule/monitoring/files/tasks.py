@@ -5,9 +5,11 @@ import signal
 import time
 
 
-def work(job):
-    time.sleep(float(job.data))
-    return job.data
+def hold(job):
+    """Run while the file is there that the job names."""
+    while os.path.exists(job.data):
+        time.sleep(0.1)
+    return b""
 
 
 def fail(job):
@@ -18,4 +20,4 @@ def poison(job):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-FUNCTIONS = {"work": work, "fail": fail, "poison": poison}
+FUNCTIONS = {"hold": hold, "fail": fail, "poison": poison}

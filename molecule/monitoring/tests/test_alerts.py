@@ -40,8 +40,10 @@ def command(host, start, end):
     @contextmanager
     def fault(lab):
         lab[host].check_output(start)
-        yield
-        lab[host].check_output(end)
+        try:
+            yield
+        finally:
+            lab[host].check_output(end)
 
     return fault
 
@@ -49,15 +51,40 @@ def command(host, start, end):
 @contextmanager
 def unserved(lab):
     submit(lab, "nobody_serves_this", "x")
-    yield
-    lab.module("queue", "gearman_function",
-               {"name": "nobody_serves_this", "state": "absent", "cancel": True})  # fmt: skip
+    try:
+        yield
+    finally:
+        lab.module("queue", "gearman_function",
+                   {"name": "nobody_serves_this", "state": "absent", "cancel": True})  # fmt: skip
 
 
 @contextmanager
-def jobs(lab, function, *data):
-    submission = f"{GEARVISOR} submit --server queue:4730 --background {function}"
-    lab["worker"].check_output(f"for each in {' '.join(data)}; do {submission} $each; done")
+def held(lab, number):
+    """Jobs that run, or wait, until the fault is over."""
+    one = f"{GEARVISOR} submit --server queue:4730 --background hold /run/held"
+    lab["worker"].check_output(f"touch /run/held; for each in $(seq {number}); do {one}; done")
+    try:
+        yield
+    finally:
+        lab["worker"].check_output("rm /run/held")
+
+
+@contextmanager
+def failing(lab):
+    """One failed job after the other: a rate needs more than one count."""
+    one = f"{GEARVISOR} submit --server queue:4730 --background fail x"
+    lab["worker"].check_output(
+        f"touch /run/failing; while test -e /run/failing; do {one}; done >/dev/null 2>&1 &"
+    )
+    try:
+        yield
+    finally:
+        lab["worker"].check_output("rm /run/failing")
+
+
+@contextmanager
+def poison(lab):
+    submit(lab, "poison", "x")
     yield
 
 
@@ -66,13 +93,13 @@ FAULTS = {
         "queue", "systemctl stop gearman-job-server", "systemctl start gearman-job-server"
     ),
     "GearmanNoWorkers": unserved,
-    "GearmanSaturated": lambda lab: jobs(lab, "work", *["6"] * 6),
-    "GearmanOldJob": lambda lab: jobs(lab, "work", *["4"] * 6),
-    "GearvisorLongJob": lambda lab: jobs(lab, "work", "12"),
-    "GearvisorJobsFail": lambda lab: jobs(lab, "fail", *"xxxxxxxx"),
-    "GearvisorJobKilledWorker": lambda lab: jobs(lab, "poison", "x"),
+    "GearmanSaturated": lambda lab: held(lab, 3),
+    "GearmanOldJob": lambda lab: held(lab, 1),
+    "GearvisorLongJob": lambda lab: held(lab, 1),
+    "GearvisorJobsFail": failing,
+    "GearvisorJobKilledWorker": poison,
     "GearvisorFunctionPaused": command(
-        "worker", f"{GEARVISOR} pause work", f"{GEARVISOR} resume work"
+        "worker", f"{GEARVISOR} pause hold", f"{GEARVISOR} resume hold"
     ),
     "GearvisorExporterDown": command(
         "worker",
@@ -95,10 +122,10 @@ FAULTS = {
 
 @pytest.mark.parametrize("alert", FAULTS)
 def test_alert(lab, alert):
-    lab.wait_until(lambda: alert not in alerts(lab), 90)
+    lab.wait_until(lambda: alert not in alerts(lab), 120)
     started = time.monotonic()
     with FAULTS[alert](lab):
-        lab.wait_until(lambda: alert in alerts(lab), 60)
+        lab.wait_until(lambda: alert in alerts(lab), 120)
         fired = time.monotonic()
     lab.wait_until(lambda: alert not in alerts(lab), 120)
     resolved = time.monotonic()
@@ -142,5 +169,5 @@ def test_names_of_strangers_break_neither_metrics_nor_page(lab):
 @pytest.mark.parametrize("name", ["queue", "worker"])
 def test_it_runs_without_privileges(lab, name):
     host = lab[name]
-    pid = host.check_output("pgrep -f 'gearvisor exporter' | head -1")
+    pid = host.check_output("pgrep -f 'gearvisor[ ]exporter' | head -1")
     assert host.check_output(f"stat -c %U /proc/{pid}") == "gearvisor-exporter"
