@@ -158,10 +158,13 @@ def test_names_of_strangers_break_neither_metrics_nor_page(lab):
         "import time; time.sleep(1)"
     )
     lab["worker"].check_output("/usr/bin/python3 -c %s", stranger)
-    time.sleep(2)
+
+    def functions():
+        found = query(lab, "gearman_workers")["data"]["result"]
+        return {each["metric"]["function"] for each in found}
+
+    lab.wait_until(lambda: 'odd\nname" \x1b[2J' in functions())
     assert len(query(lab, "up == 1")["data"]["result"]) == 2
-    found = query(lab, "gearman_workers")["data"]["result"]
-    assert 'odd\nname" \x1b[2J' in {each["metric"]["function"] for each in found}
     page = fetch(lab["queue"], "http://127.0.0.1:9418/")
     assert "&lt;script&gt;" in page and "\x1b" not in page
 

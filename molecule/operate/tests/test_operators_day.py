@@ -127,7 +127,7 @@ def test_pause_stops_a_function_and_nothing_else(host, lab, language):
         lambda: sum(f"{language}_work" in each["paused"] for each in top(host)["workers"]) == 2
     )
     submit(host, f"{language}_work", "0")
-    assert gearvisor(host, "submit", "--timeout", "10", f"{language}_fail", "x") == "fine"
+    assert gearvisor(host, "submit", "--timeout", "60", f"{language}_fail", "x") == "fine"
     assert says(host, f"{language}_work is paused since .*; 1 job waiting")
     host.check_output("supervisorctl restart all")
     lab.wait_until(lambda: sum(each["alive"] for each in top(host)["workers"]) == 4)
