@@ -11,7 +11,7 @@ import pytest
 
 ALL = bool(os.environ.get("GEARVISOR_TEST_ALL"))
 # A kill can come anywhere; the others go the same way back.
-SAMPLES = {"KILL": 6}
+SAMPLES = {"KILL": 4}
 OTHERS = 2
 SIGNALS = 20
 WATCHED = ("/etc/supervisor", "/etc/gearman", "/etc/systemd/system", "/var/lib/gearvisor", "/tmp")
