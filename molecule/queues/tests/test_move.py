@@ -53,6 +53,7 @@ def test_each_job_is_there_once(lab, both, host):
     assert not [name for name in files(first) + files(second) if "-20" in name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("merged", [False, True])
 def test_a_move_that_was_cut_off_is_completed(lab, both, host, merged):
     """As a run leaves it that put the first queue aside, and maybe moved its jobs already."""
