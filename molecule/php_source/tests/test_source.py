@@ -59,8 +59,11 @@ def serves(host):
 
 
 def verify(host):
-    """What dpkg finds different from the packages."""
-    return host.run("dpkg --verify").stdout
+    """Return what dpkg finds changed, but for the file in which gearman_job_server leaves a remark."""
+    lines = host.run("dpkg --verify").stdout.splitlines()
+    return "\n".join(
+        line for line in lines if not line.endswith(" c /etc/default/gearman-job-server")
+    )
 
 
 def test_its_own_tests_passed(host):
