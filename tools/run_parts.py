@@ -89,13 +89,13 @@ def report(running: Running) -> Ended:
     return Ended(running.part, seconds, failed)
 
 
-def run(program: str, parts: list[str], logs: Path, jobs: int) -> list[Ended]:
-    """Run the parts; raises KeyboardInterrupt when a signal asks to stop, after ending them."""
+def run(program: str, parts: list[str], logs: Path, jobs: int, signals: list[int]) -> list[Ended]:
+    """Run the parts until all have ended, or a signal has come: then end those that still run."""
     waiting = list(parts)
     running: list[Running] = []
     ended: list[Ended] = []
     try:
-        while waiting or running:
+        while (waiting or running) and not signals:
             while waiting and len(running) < jobs:
                 running.append(start(program, waiting.pop(0), logs))
             for each in [each for each in running if each.process.poll() is not None]:
@@ -110,10 +110,6 @@ def run(program: str, parts: list[str], logs: Path, jobs: int) -> list[Ended]:
     return ended
 
 
-def stop(_signal: int, _frame: object) -> None:
-    raise KeyboardInterrupt
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=2)
@@ -121,16 +117,16 @@ def main() -> int:
     parser.add_argument("program")
     parser.add_argument("parts", nargs="+")
     options = parser.parse_args()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop)
+    # Noted, not raised: an exception in the middle of start() would lose the process that it started.
+    signals: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _frame: signals.append(number))
     options.logs.mkdir(parents=True, exist_ok=True)
     times = options.logs / SECONDS
     seconds = json.loads(times.read_text()) if times.exists() else {}
-    try:
-        ended = run(
-            options.program, longest_first(options.parts, seconds), options.logs, options.jobs
-        )
-    except KeyboardInterrupt:
+    parts = longest_first(options.parts, seconds)
+    ended = run(options.program, parts, options.logs, options.jobs, signals)
+    if signals:
         print("\nInterrupted.", flush=True)
         return 130
     seconds.update({each.part: round(each.seconds) for each in ended if not each.failed})

@@ -140,9 +140,9 @@ def _answer(server, run, sql):
 def _start(server, host):
     run = host.run
     if host.systemd:
-        rc, _out, err = run(["systemctl", "enable", "--now", server.service])
-    else:
-        rc, _out, err = run(["service", server.service, "start"])
+        run(["systemctl", "enable", "--quiet", server.service])
+    # service(8) asks systemd where it runs, and the package's init script elsewhere.
+    rc, _out, err = run(["service", server.service, "start"])
     deadline = time.monotonic() + _START_SECONDS
     while True:
         asked, _out, said = _ask(server, run, "SELECT 1;\n")

@@ -274,7 +274,7 @@ def _act(host, actions):
         if verb == "enable":
             _run(host, ["systemctl", "enable", "--quiet", PACKAGE])
         elif verb in ("start", "restart"):
-            _run(host, ["systemctl", verb, PACKAGE] if host.systemd else ["service", PACKAGE, verb])
+            _run(host, ["service", PACKAGE, verb])
 
 
 def _run(host, argv):

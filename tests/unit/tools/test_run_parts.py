@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -60,10 +61,13 @@ def test_no_more_than_two_at_a_time(program):
 
 def test_an_interrupted_run_ends_its_parts(program):
     process = subprocess.Popen(command(program, "long", "more"), stdout=subprocess.PIPE, text=True)
-    while "long: started" not in process.stdout.readline():
-        pass
+    order = program.parent / "order"
+    deadline = time.monotonic() + 30
+    while not (order.exists() and "start long" in order.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 130
     assert output.rstrip().endswith("Interrupted.")
-    assert "end long" not in (program.parent / "order").read_text()
+    assert "end long" not in order.read_text()
