@@ -274,6 +274,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+needs:
+  description: V(supervisord) when the job server is to run under Supervisor, and that is missing or does not answer.
+  returned: failure for that reason; nothing was changed
+  type: str
 server:
   description: Where a client on this host reaches it.
   returned: state is present or restarted

@@ -150,6 +150,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+needs:
+  description: V(supervisord) when the tunnel is to run under Supervisor, and that is missing or does not answer.
+  returned: failure for that reason; nothing was changed
+  type: str
 actions:
   description: What was done, or would be in check mode.
   returned: success

@@ -6,13 +6,20 @@
 from __future__ import annotations
 
 from .host import changes, directories, files, journal, packages, processes, temporary
-from .job_server import drain
+
+
+def _open_job_server(host, facts):
+    # Imported when it is needed, which is seldom: Python compiles what a module imports at each run.
+    from .job_server import drain
+
+    return drain.undo(host, facts)
+
 
 # What a run notes in the journal, and the function (host, facts) -> sentences that takes it back.
 UNDO = {
     changes.KIND: changes.undo,
     directories.KIND: directories.undo,
-    drain.KIND: drain.undo,
+    "closed": _open_job_server,  # drain.KIND
 }
 # Where modules write files that are not in a ChangeSet, under the lock.
 _OWN_DIRECTORIES = ("/var/lib/gearvisor", "/var/lib/gearvisor/fleets")

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from ..failure import InvalidOption
 from ..host import systemd
-from ..supervisor import fleet
-from .program import Program
 from .unit import Unit
 
 MANAGERS = ("auto", "systemd", "supervisor")
@@ -29,4 +27,8 @@ def choose(service, service_manager, run, check_mode=False):
         )
     if runs and service_manager != "supervisor":
         return Unit(service, run)
+    # Only here: Python compiles what a module imports at each run, and this is most of it.
+    from ..supervisor import fleet
+    from .program import Program
+
     return Program(service, fleet.Host(run), check_mode)

@@ -14,6 +14,8 @@ from ..supervisor.rpc import BACKOFF, FATAL
 from .service import Preview
 
 _STOP_SECONDS = 60
+# For a supervisord that is being started. The role supervisor waits for longer.
+_READY_SECONDS = 5
 
 
 class Program:
@@ -26,7 +28,7 @@ class Program:
         self._service = service
         self._where = where
         self._check_mode = check_mode
-        self._supervisord = fleet.connect(where, check_mode)
+        self._supervisord = fleet.connect(where, check_mode, _READY_SECONDS)
 
     def files(self):
         return {}

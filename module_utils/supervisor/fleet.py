@@ -275,20 +275,21 @@ def check_installed(where):
     if not os.path.exists(where.supervisord):
         raise GearvisorError(
             f"Supervisor is not on this host: there is no {where.supervisord}. "
-            "Use the role supervisor first, or install Debian's package supervisor"
+            "Use the role supervisor first, or install Debian's package supervisor",
+            needs="supervisord",
         )
 
 
-def connect(where, check_mode):
+def connect(where, check_mode, seconds=_READY_SECONDS):
     """Return a ready Supervisord, or None when it is not installed.
 
-    One that does not answer is None in check mode, and SupervisordUnavailable otherwise.
+    One that does not answer within *seconds* is None in check mode, and SupervisordUnavailable otherwise.
     """
     if not os.path.exists(where.supervisord):
         return None
     supervisord = rpc.of_config(where.config)
     try:
-        supervisord.wait_ready(0 if check_mode else _READY_SECONDS)
+        supervisord.wait_ready(0 if check_mode else seconds)
     except PasswordWanted:
         raise
     except SupervisordUnavailable:

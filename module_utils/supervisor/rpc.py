@@ -182,7 +182,8 @@ class Supervisord:
                 raise SupervisordUnavailable(
                     f"supervisord does not answer on {self.path} after {seconds} s: {reason}. Start it "
                     "('systemctl start supervisor' or 'service supervisor start'), or see why it does "
-                    "not start in /var/log/supervisor/supervisord.log and 'journalctl -u supervisor'"
+                    "not start in /var/log/supervisor/supervisord.log and 'journalctl -u supervisor'",
+                    needs="supervisord",
                 )
             time.sleep(0.2)
 
