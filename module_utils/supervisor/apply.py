@@ -46,8 +46,11 @@ class Run:
         before = {**ownership.previous(self._note), **moved}
         ownership.write(self._note, {**kept, **self._new}, before=before)
 
-    def apply(self, decided, missing):
-        """Write the files and carry the plan out; return what to add to the result."""
+    def apply(self, decided, loaded, missing):
+        """Write the files and carry the plan out.
+
+        *loaded* is {group: [Process]} before. Returns it as it is afterwards, and what to add to the result.
+        """
         releases = {link.path: link.after for link in self._wanted.links}
         progress = Progress(self._where.runtime, self._request.fleet, releases or None)
         changes = ChangeSet(TargetHost(self._where.run))
@@ -63,7 +66,7 @@ class Run:
         made = requirements.make_directories(missing, self._request.trusted_users)
         try:
             with changes.applied():
-                decided = self._carry_out(decided, progress)
+                decided = self._carry_out(decided, loaded, progress)
         except BaseException as error:
             progress(phase="roll-back")
             back = self._roll_back()
@@ -73,7 +76,8 @@ class Run:
                 raise
             raise self._failure(error, back) from error
         progress.end()
-        self.note_owned(rpc.loaded(self._supervisord))
+        loaded = rpc.loaded(self._supervisord)
+        self.note_owned(loaded)
         verdicts = self._rollout.verdicts
         added = {
             "plan": decided.as_result(),
@@ -86,13 +90,14 @@ class Run:
                 program: {"jobs": verdict.jobs, "failed": verdict.failed, "proved": verdict.proved}
                 for program, verdict in verdicts.items()
             }
-        return added
+        return loaded, added
 
-    def _carry_out(self, decided, progress):
+    def _carry_out(self, decided, loaded, progress):
         self._move("first")
         decided = plan.confirmed(decided, self._supervisord.reload_config(), self._old, self._new)
         self._rollout = rollout.Rollout(
             self._supervisord,
+            loaded,
             self._old,
             self._new,
             self._request.pace(),
@@ -131,7 +136,7 @@ class Run:
                     wait=True, stable=0, watch=watch.Settings(), max_unavailable=None
                 )
                 rollout.Rollout(
-                    self._supervisord, self._new, self._old, pace, self._where
+                    self._supervisord, state.groups, self._new, self._old, pace, self._where
                 ).carry_out(undo)
                 sentences.append("The old definition is back")
         except Exception as error:

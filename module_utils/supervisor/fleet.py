@@ -204,14 +204,12 @@ def converge(request, where, check_mode=False):
     if result["changed"]:
         requirements.make_users(where.run, new_users)
         try:
-            done = run.apply(decided, missing)
+            loaded, done = run.apply(decided, loaded, missing)
         except BaseException:
             requirements.remove_users(where.run, new_users)
             raise
         warnings += done.pop("warnings")
         result.update(done)
-        # Asked again only now: it is what takes longest with a thousand processes.
-        loaded = rpc.loaded(supervisord)
     else:
         run.note_owned(loaded)
     processes = [process for group in loaded if group in new for process in loaded[group]]

@@ -21,13 +21,15 @@ from . import leftovers, watch
 from .options import DEFAULTS
 from .plan import is_true, next_batch, seconds, share, should_be_up
 from .readiness import Readiness, servers_of
-from .rpc import AT_REST, BACKOFF, RUNNING, StillRunning
+from .rpc import AT_REST, BACKOFF, RUNNING, StillRunning, by_group
 from .starting import KILL_SECONDS, Starting, until_none
 
 _ROUND_SECONDS = 0.1
 _WATCH_SECONDS = 0.5  # between two looks at the counters
 # Between two looks for what a process has left behind: each reads all of /proc.
 _LEFTOVER_SECONDS = 0.5
+# Up to which share of all groups it is quicker to ask for each of their processes by its name.
+_FEW = 0.25
 
 
 class Pace(NamedTuple):
@@ -46,29 +48,51 @@ class Stopped(GearvisorError):
 
 
 class View:
-    """All processes as of the last look, by group."""
+    """The processes of each group, looked at once a round and only where they are needed.
 
-    def __init__(self, supervisord):
+    supervisord takes almost a millisecond for each process that it is asked about.
+    """
+
+    def __init__(self, supervisord, groups):
+        """*groups* is {group: [Process]} of all groups, as they are now."""
         self._supervisord = supervisord
-        self.groups = {}
+        self._groups = groups
+        # Groups whose processes were looked at in this round; None for all.
+        self._fresh = None
+        self._asked = set()
         # Set when a step has failed: nothing new is begun, and nothing is waited for needlessly.
         self.halted = False
 
     def refresh(self):
-        groups = collections.defaultdict(list)
-        for process in self._supervisord.processes():
-            groups[process.group].append(process)
-        self.groups = dict(groups)
+        """Begin a round. What was asked for in the last one will be again, so look at that now."""
+        asked, self._asked, self._fresh = self._asked, set(), frozenset()
+        if asked <= self._groups.keys() and len(asked) <= _FEW * len(self._groups):
+            names = [process.full_name for group in asked for process in self._groups[group]]
+            found = by_group(self._supervisord.processes_named(names))
+            self._groups.update({group: found.get(group, []) for group in asked})
+            self._fresh = asked
 
     def processes(self, group):
-        return self.groups.get(group, [])
+        """Return [Process] of the group; [] when it is not loaded."""
+        self._asked.add(group)
+        if self._fresh is not None and group not in self._fresh:
+            self._groups, self._fresh = by_group(self._supervisord.processes()), None
+        return self._groups.get(group, [])
+
+    def forget(self, group):
+        """Take back what is known of a group that is defined anew: its processes may have other names."""
+        self._groups.pop(group, None)
+        if self._fresh is None:
+            self._fresh = self._groups.keys() - {group}
+        self._fresh -= {group}
 
 
 def run(view, steps):
     """Move all generators in *steps* on, round by round, until each is done."""
-    view.refresh()
     for _round in _side_by_side(view, steps):
         time.sleep(_ROUND_SECONDS)
+        view.refresh()
+    if steps:
         view.refresh()
 
 
@@ -94,9 +118,10 @@ def _side_by_side(view, steps):
 class Rollout:
     """Carries out one plan on one supervisord."""
 
-    def __init__(self, supervisord, old, new, pace, host, functions=None, progress=None):
-        """*old*, *new*: {group: Section}; *functions*: {program: list} as the user gave them.
+    def __init__(self, supervisord, loaded, old, new, pace, host, functions=None, progress=None):
+        """*loaded*: {group: [Process]} as it is now; *old*, *new*: {group: Section}.
 
+        *functions*: {program: list} as the user gave them.
         *host* has the places of the status files and the paused functions.
         """
         self._supervisord = supervisord
@@ -104,7 +129,7 @@ class Rollout:
         self._new = new
         self._pace = pace
         self._progress = progress or (lambda **_facts: None)
-        self.view = View(supervisord)
+        self.view = View(supervisord, loaded)
         self.readiness = Readiness(
             supervisord, self.view, pace, functions or {}, host.runtime, host.paused
         )
@@ -123,7 +148,6 @@ class Rollout:
         by_program = collections.defaultdict(list)
         for group in plan.change + plan.restart:
             by_program[self._new[group].program].append(group)
-        self.view.refresh()
         for program in {
             self._new[group].program for group in plan.add + plan.change + plan.restart
         }:

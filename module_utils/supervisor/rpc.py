@@ -217,17 +217,21 @@ class Supervisord:
     def processes(self, group=None):
         """Return [Process] of that group, or of all groups that are loaded and not empty."""
         return [
-            Process(
-                info["group"],
-                info["name"],
-                info["statename"],
-                info["pid"],
-                info["now"] - info["start"] if info["statename"] == RUNNING else 0,
-                info["spawnerr"],
-            )
+            _process(info)
             for info in self._rpc.getAllProcessInfo()
             if group in (None, info["group"])
         ]
+
+    def processes_named(self, full_names):
+        """Return [Process] of those of these names that there are."""
+        if not full_names:
+            return []
+        calls = [
+            {"methodName": "supervisor.getProcessInfo", "params": [name]} for name in full_names
+        ]
+        # An answer is a process, or a fault: there is none of that name.
+        answers = self._proxy.system.multicall(calls)
+        return [_process(answer) for answer in answers if "faultCode" not in answer]
 
     def add_group(self, group):
         self._ask("addProcessGroup", group, unless=_ALREADY_ADDED)
@@ -286,6 +290,18 @@ class Supervisord:
                 ) from None
 
 
+def _process(info):
+    """Return the Process of what getProcessInfo answers."""
+    return Process(
+        info["group"],
+        info["name"],
+        info["statename"],
+        info["pid"],
+        info["now"] - info["start"] if info["statename"] == RUNNING else 0,
+        info["spawnerr"],
+    )
+
+
 def drift(supervisord):
     """Return (groups whose definition on disk is not what is loaded, whether the files are broken)."""
     if supervisord is None:
@@ -297,12 +313,17 @@ def drift(supervisord):
     return delta.added | delta.changed | delta.removed, False
 
 
-def loaded(supervisord):
-    """Return {group: [Process]} of all that is loaded; {} without a supervisord."""
+def by_group(processes):
+    """Return {group: [Process]}."""
     groups = collections.defaultdict(list)
-    for process in supervisord.processes() if supervisord else ():
+    for process in processes:
         groups[process.group].append(process)
     return dict(groups)
+
+
+def loaded(supervisord):
+    """Return {group: [Process]} of all that is loaded; {} without a supervisord."""
+    return by_group(supervisord.processes()) if supervisord else {}
 
 
 def environment(supervisord):

@@ -27,6 +27,7 @@ class Starting:
 
     def add(self, section):
         self._supervisord.add_group(section.group)
+        self._view.forget(section.group)
         yield
         yield from self.until_up(section)
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import GearvisorError
-from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor import rollout
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor import rollout, rpc
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.rpc import (
     EXITED,
     STOPPED,
@@ -118,7 +118,8 @@ def test_a_process_that_stays_down_holds_the_roll_until_it_gives_up(daemon):
     def roll(max_unavailable):
         pace = rollout.Pace(max_unavailable=max_unavailable, wait_timeout=1)
         fleet = {section.group: section for section in sections}
-        rolled = rollout.Rollout(daemon.rpc, fleet, fleet, pace, daemon.where)
+        loaded = rpc.loaded(daemon.rpc)
+        rolled = rollout.Rollout(daemon.rpc, loaded, fleet, fleet, pace, daemon.where)
         rolled._replace = step
         rollout.run(rolled.view, [rolled._in_batches("w", ["w_01"], frozenset())])
 
