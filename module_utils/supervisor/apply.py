@@ -59,8 +59,9 @@ class Run:
         for path, text in self._files.adopted.items():
             changes.want(f"{path}.adopted", text, _FILE_MODE, os.geteuid(), os.getegid())
         if self._request.inventory_hostname:
-            places.make_group(self._where.run, self._where.group)
             users = places.users_of(self._new.values())
+            if users:
+                places.make_group(self._where.run, self._where.group)
             places.want(changes, self._where, self._request.fleet, users)
         ownership.write(self._note, {**self._owned, **self._new}, decided.restart)
         made = requirements.make_directories(missing, self._request.trusted_users)

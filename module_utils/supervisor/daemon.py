@@ -24,7 +24,7 @@ from ..failure import GearvisorError, InvalidOption
 from ..host import packages, systemd
 from ..host.changes import ChangeSet
 from ..outcome import prepared
-from . import config_file, fleet, values
+from . import config_file, fleet, ownership, values
 from .rpc import PasswordWanted, SupervisordUnavailable, of_config
 from .scripts import end_orphans, retry_fatal
 
@@ -294,12 +294,16 @@ def _ready(host):
 
 def _absent(host, installed):
     changes = ChangeSet(host)
-    for path in (SETTINGS, LISTENER, ORPHANS, DROP_IN, _listener_file()):
+    note = ownership.path(fleet.Host(host.run).fleets, _LISTENER_FLEET)
+    for path in (SETTINGS, LISTENER, ORPHANS, DROP_IN, _listener_file(), note):
         changes.want(path, None, mask=_without_password)
     if not host.check_mode:
         if installed:
             packages.remove(host.run, [PACKAGE])
         write(host, changes)
+        # Not if others have files there.
+        with contextlib.suppress(OSError):
+            os.rmdir(os.path.dirname(DROP_IN))
     actions = [f"remove {name}" for name in installed]
     return {
         "changed": bool(actions or changes.changed),

@@ -2,20 +2,28 @@
 
 import re
 
-# What the playbook's last task and docs/uninstall.md list, and what packages that stay bring along.
+# What the playbook's last task and docs/uninstall.md list.
 DATA = (
     "/var/lib/gearvisor",
     "/var/log/gearman-worker",
     "/var/log/gearman-job-server",
     "/var/log/supervisor",
 )
-PACKAGES_STAY = re.compile(
-    r"package:(php|libphp|python3|lib|psmisc|media-types|ucf|gearman$|gcc|openssl)"
+# The packages that docs/uninstall.md says stay, as a user would remove them, with what came with them.
+REMOVE_PACKAGES = (
+    "apt-get -qq -y purge php-cli php-common python3-venv >/dev/null 2>&1"
+    " && apt-get -qq -y --purge autoremove >/dev/null 2>&1"
 )
-FILES_STAY = re.compile(
-    r"file:/(etc/(alternatives|php|ssl|ld\.so|mime|python|\.pwd|passwd|group|shadow|gshadow|subuid|subgid|rc\d\.d"
-    r"|systemd/system/multi-user|supervisor|logrotate|default|init\.d)|var/lib/(php|ucf|gearman|python)|var/log"
-    r"|usr/share/(php|python)|usr/lib/python3|usr/local/lib/python|run)"
+OURS = re.compile("gearman|gearvisor|supervisor")
+# What Debian's packages leave until they are purged, and the group that may read the failed jobs.
+UNTIL_DATA_GOES = re.compile(
+    r"file:/etc/rc\d\.d/|file:/etc/systemd/system/multi-user\.target\.wants/supervisor\.service$"
+    r"|file:/var/lib/(gearman$|php/)|package:libgearman8|(user|group):gearman$|group:gearvisor$"
+)
+# What they leave for good, and other packages recommend.
+OF_DEBIAN = re.compile(
+    r"file:/(run/adduser|usr/bin/fuser|var/lib/ucf/.*|var/log/(alternatives|dpkg)\.log)$"
+    r"|package:(psmisc|python3[.\w-]*-(venv|whl|distutils|lib2to3))$"
 )
 
 
@@ -47,16 +55,13 @@ def test_nothing_but_what_is_listed_is_left(lab, host, request):
     output = uninstall(lab, name, "-e", "gearman_job_server_restart=force")
     for path in DATA:
         assert path in output
-    left = snapshot(host) - before
-    unexpected = {
+    kept = tuple(f"file:{path}" for path in DATA)
+    ours = {
         line
-        for line in left
-        if not PACKAGES_STAY.match(line)
-        and not FILES_STAY.match(line)
-        and not line.startswith(tuple(f"file:{path}" for path in DATA))
+        for line in snapshot(host) - before
+        if OURS.search(line) and not line.startswith(kept) and not UNTIL_DATA_GOES.match(line)
     }
-    # The packages that were removed leave their user, as Debian's packages do.
-    assert unexpected - {"user:gearman", "group:gearman"} == set()
+    assert ours == set()
     assert not host.user("gearman-worker").exists
     assert not host.file("/opt/gearvisor").exists
     assert not host.package("gearman-job-server").is_installed
@@ -73,3 +78,10 @@ def test_data_goes_when_asked_and_a_second_run_changes_nothing(lab, host, reques
         "playbooks/uninstall.yml", f"--limit={name}", "-e", "gearman_uninstall_data=true"
     )
     assert recap[name]["changed"] == 0
+
+
+def test_with_the_packages_that_are_listed_nothing_is_left_at_all(host):
+    before = set(host.check_output("cat /root/before").splitlines())
+    host.check_output(REMOVE_PACKAGES)
+    left = snapshot(host) - before
+    assert {line for line in left if not OF_DEBIAN.match(line)} == set()
