@@ -94,7 +94,7 @@ options:
     type: raw
   stable:
     description:
-      - Seconds for which a started process must run on end, with one pid, before it counts as up. With V(0),
+      - Seconds for which a started process must stay up, with one pid, before it counts as up. With V(0),
         supervisord's C(RUNNING) is enough.
       - With more, a worker must also be registered with each job server that answers - for the functions
         it served before, or for those of C(functions). Gearvisor's workers are found by their client id;
@@ -292,11 +292,11 @@ processes:
   sample: [{"name": "mail_00:mail_00", "state": "RUNNING", "pid": 4242}]
 reason:
   description: Why a process did not come up, or why the watch stopped the rollout.
-  returned: when a process does not come up or does not do its jobs
+  returned: when a process does not come up or fails its jobs
   type: str
 output:
   description: The last lines that process wrote.
-  returned: when a process does not come up or does not do its jobs
+  returned: when a process does not come up or fails its jobs
   type: str
 """
 

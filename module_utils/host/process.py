@@ -26,7 +26,7 @@ class Process:
     def runs(self, executable):
         """Return whether it exists and runs this program, given by the absolute path of its command.
 
-        A program that changed its user by itself hides its executable in a container without ptrace.
+        A program that changed its own user hides its executable in a container without ptrace.
         Its command line can always be read.
         """
         path = os.path.realpath(executable)

@@ -75,7 +75,7 @@ def check(request):
                 "max_queue",
                 list(sizes),
                 f"is neither one number nor three from 0 to {_MOST}",
-                "Give one for all jobs, or three for high, normal and low priority; 0 is no limit",
+                "Give one for all jobs, or three for high, normal and low priority; 0 means no limit",
             )
     if request.servers is not None:
         check_servers(request.servers)

@@ -109,7 +109,7 @@ def local_addresses(listen):
         raise InvalidOption(
             "listen",
             listen,
-            "is no address of this host",
+            "is not an address of this host",
             "Use one that 'ip address' shows on it, 127.0.0.1, or 0.0.0.0 for all",
         )
     return usable

@@ -40,12 +40,12 @@ def unpack(content, directory):
             for member in members:
                 _write(tar, member, directory)
     except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError) as error:
-        raise GearvisorError(f"it is no tarball, or a broken one ({error})") from error
+        raise GearvisorError(f"it is not a tarball, or a broken one ({error})") from error
     except OSError as error:
         if error.errno is not None:
             raise
         # gzip and bz2 report broken data so.
-        raise GearvisorError(f"it is no tarball, or a broken one ({error})") from error
+        raise GearvisorError(f"it is not a tarball, or a broken one ({error})") from error
     return _source_directory(directory)
 
 

@@ -68,12 +68,12 @@ def check_request(request):
     for version in request.php:
         if not _VERSION.match(version):
             raise InvalidOption(
-                "php", version, "is no PHP version", "Write it like '8.2', in quotes"
+                "php", version, "is not a PHP version", "Write it like '8.2', in quotes"
             )
     for sapi in request.sapis:
         if sapi not in SAPIS:
             raise InvalidOption(
-                "sapis", sapi, "is no SAPI of Debian's PHP", f"Use {', '.join(SAPIS)}"
+                "sapis", sapi, "is not a SAPI of Debian's PHP", f"Use {', '.join(SAPIS)}"
             )
     tarball.check_options(request)
 
@@ -86,7 +86,7 @@ def worker_texts(request):
         raise InvalidOption(
             "worker_directory",
             request.worker_directory,
-            "is no absolute path",
+            "is not an absolute path",
             "Use a path like /opt/gearvisor/php",
         )
     trust.check("worker_directory", request.worker_directory, request.worker_directory)

@@ -180,7 +180,7 @@ def start(host, daemon):
 
 
 def bring_up_to_date(host, daemon, extensions):
-    """Reload an outdated daemon, and restart it where that does not do. Raises GearvisorError.
+    """Reload an outdated daemon, and restart it where a reload is not enough. Raises GearvisorError.
 
     A configuration that the daemon itself finds wrong is left alone: a reload would end the daemon.
     """

@@ -54,7 +54,7 @@ def check_options(request):
         return
     if request.version and not re.fullmatch(r"\d+(\.\d+)+\w*", request.version):
         raise InvalidOption(
-            "version", request.version, "is no release of PECL gearman", "Write it like '2.1.4'"
+            "version", request.version, "is not a release of PECL gearman", "Write it like '2.1.4'"
         )
     if request.path and request.url:
         raise InvalidOption(
@@ -62,12 +62,12 @@ def check_options(request):
         )
     if request.path and not request.path.startswith("/"):
         raise InvalidOption(
-            "path", request.path, "is no absolute path", "Write it like /srv/gearman-2.1.4.tgz"
+            "path", request.path, "is not an absolute path", "Write it like /srv/gearman-2.1.4.tgz"
         )
     for url in request.url:
         if not re.fullmatch(r"https?://[^\s/]+/\S+", url):
             raise InvalidOption(
-                "url", without_password(url), "is no address of HTTP or HTTPS", "Correct it"
+                "url", without_password(url), "is not an HTTP or HTTPS address", "Correct it"
             )
         if without_password(url) != url:
             raise InvalidOption(
@@ -80,7 +80,7 @@ def check_options(request):
         raise InvalidOption(
             "checksum",
             request.checksum,
-            "is no SHA-256 sum",
+            "is not a SHA-256 checksum",
             f"Take the 64 digits that sha256sum prints, or {UNVERIFIED!r} to accept any content",
         )
     if not (request.path or request.url or request.debian):
@@ -161,7 +161,7 @@ def check_path(request, locations):
             "path",
             request.path,
             f"has the SHA-256 sum {actual}, not {location.sha256}",
-            "Get the tarball anew, or correct checksum",
+            "Download the tarball again, or correct checksum",
         )
     return [location._replace(sha256=actual)]
 

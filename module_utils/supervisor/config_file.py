@@ -131,7 +131,7 @@ def fingerprint_of(text):
 def parse_sections(text):
     """Return {section: {option: text}} as Supervisor reads it.
 
-    Raises configparser.Error on text that is no configuration.
+    Raises configparser.Error on text that is not a configuration file.
     """
     parser = configparser.RawConfigParser(
         strict=False, comment_prefixes=(";", "#"), inline_comment_prefixes=(";", "#")

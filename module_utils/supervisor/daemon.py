@@ -74,18 +74,21 @@ def check(request):
     if request.web is None:
         return
     if not 1 <= request.web.port <= 65535:
-        raise InvalidOption("web.port", request.web.port, "is no port", "Use 1 to 65535")
+        raise InvalidOption("web.port", request.web.port, "is not a port number", "Use 1 to 65535")
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", request.web.username):
         raise InvalidOption(
             "web.username",
             request.web.username,
-            "is no usable name",
+            "is not a valid name",
             "Use letters, digits, '_', '.' and '-'",
         )
     values.checked_text("web.password", request.web.password, shown="(not shown)")
     if not request.web.password:
         raise InvalidOption(
-            "web.password", "(not shown)", "is empty", "Whoever reaches the port rules the fleet"
+            "web.password",
+            "(not shown)",
+            "is empty",
+            "Set one: anyone who can reach the port controls every program",
         )
 
 

@@ -150,7 +150,7 @@ class _Tree:
             root,
             problem,
             "List a smaller directory, the link to the release, or a file that every deploy changes; or leave "
-            "out what is no code with fingerprint_exclude",
+            "out what is not code with fingerprint_exclude",
         )
 
 

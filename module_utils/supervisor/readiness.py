@@ -186,7 +186,7 @@ class Readiness:
                 look = looks.setdefault(process.name, _Look(process.pid, now))
                 self._check_ended(section, process, look, now)
                 if process.state != RUNNING or now - look.since < self._pace.stable:
-                    problem = problem or f"has not run for {self._pace.stable:g} s on end"
+                    problem = problem or f"has not stayed up for {self._pace.stable:g} s"
                 else:
                     problem = problem or self._not_serving(section, process)
                 if problem and now > deadline:
@@ -197,7 +197,7 @@ class Readiness:
             yield
 
     def check_running(self, section, looks):
-        """Raise StartFailed if one of the group's processes has ended in disorder.
+        """Raise StartFailed if one of the group's processes has crashed.
 
         *looks* are this method's own, kept from look to look; begin with {}.
         """
@@ -209,7 +209,7 @@ class Readiness:
             self._check_ended(section, process, look, now)
 
     def _check_ended(self, section, process, look, now):
-        """Note that the process was replaced by another; raises StartFailed if it did not leave in order."""
+        """Note that the process was replaced by another; raises StartFailed if it had crashed."""
         if process.state == RUNNING and process.pid == look.pid:
             if not look.worked and now >= look.status_due:
                 look.status_due = now + 1

@@ -73,7 +73,7 @@ def problems(section, path, new_users=(), surroundings=None):
             yield InvalidOption(
                 f"{section.parameter}.user",
                 user,
-                "is no user of this host",
+                "does not exist on this host",
                 "Create it first, for instance with ansible.builtin.user, or name another",
             )
         user = None
@@ -134,7 +134,7 @@ def _directory_problems(section, trusted):
                 "Deploy first, or correct the link",
             )
         else:
-            yield InvalidOption(option, directory, "is no directory", "Name another")
+            yield InvalidOption(option, directory, "is not a directory", "Use another path")
         return
     plain = directory.rstrip("/")
     parent, name = os.path.split(plain)

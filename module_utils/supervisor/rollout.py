@@ -44,7 +44,7 @@ class Pace(NamedTuple):
 
 
 class Stopped(GearvisorError):
-    """The first batch of new code does not do its jobs."""
+    """The first batch of new code fails its jobs, or finishes none."""
 
 
 class View:
@@ -80,7 +80,7 @@ class View:
         return self._groups.get(group, [])
 
     def forget(self, group):
-        """Take back what is known of a group that is defined anew: its processes may have other names."""
+        """Drop what is known of a group that was redefined: its processes may have other names."""
         self._groups.pop(group, None)
         if self._fresh is None:
             self._fresh = self._groups.keys() - {group}
@@ -269,7 +269,7 @@ class Rollout:
         if verdict.problem:
             first = self.view.processes(batch[0].group)
             raise Stopped(
-                f"{program} does not do its jobs, seen in its first batch "
+                f"{program} failed in its first batch "
                 f"({', '.join(section.group for section in batch)}) after {took:.0f} s: {verdict.problem}",
                 program=program,
                 reason=verdict.problem,

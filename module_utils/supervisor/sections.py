@@ -101,7 +101,7 @@ def _one_section_each(name, program, count, where):
             raise InvalidOption(
                 f"{where}.process_name",
                 pattern,
-                f"gives {group!r}, which is no usable section name",
+                f"gives {group!r}, which is not a valid section name",
                 "Use letters, digits, '_', '.', '-', %(program_name)s and %(process_num)02d",
             )
         options = {

@@ -43,7 +43,7 @@ class Stream:
         except OSError as error:
             raise ServerUnavailable(server, cause(error)) from error
         except UnicodeError:
-            raise ServerUnavailable(server, "this is no host's name") from None
+            raise ServerUnavailable(server, "this is not a valid host name") from None
         try:
             set_tcp_options(writer.get_extra_info("socket"))
         except OSError as error:

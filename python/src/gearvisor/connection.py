@@ -118,7 +118,7 @@ class Connection:
         except OSError as error:
             raise ServerUnavailable(self.server, cause(error)) from error
         except UnicodeError:
-            raise ServerUnavailable(self.server, "this is no host's name") from None
+            raise ServerUnavailable(self.server, "this is not a valid host name") from None
         try:
             set_tcp_options(self._socket)
             if ssl_context is not None:

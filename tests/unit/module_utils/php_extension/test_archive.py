@@ -114,7 +114,7 @@ def test_a_link_and_what_goes_through_it(tmp_path):
     ],
 )
 def test_broken(tmp_path, content):
-    with pytest.raises(GearvisorError, match="no tarball, or a broken one"):
+    with pytest.raises(GearvisorError, match="not a tarball, or a broken one"):
         archive.unpack(content, str(tmp_path))
 
 

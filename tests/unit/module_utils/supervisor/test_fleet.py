@@ -264,7 +264,8 @@ def test_a_restart_that_fails_is_tried_again_by_the_next_call(daemon):
         GearvisorError, match=r"nothing to go back to.*mail_00 have the new code"
     ) as caught:
         daemon.converge(worker, **request)
-    assert caught.value.details["output"] == "new code is broken"
+    # supervisord may have tried it twice by then.
+    assert set(caught.value.details["output"].splitlines()) == {"new code is broken"}
     assert daemon.files() == files
     code.write_text("#!/bin/sh\nexec /bin/sleep 61\n")
     assert daemon.converge(worker, **request)["changed"]
@@ -695,7 +696,7 @@ BAD = {
     "slash in the name": ({}, {"../mail": WORKER}, {}, ["not a usable program name"]),
     "one name for two": ({}, programs(2, process_name="x"), {}, ["gives 2 processes one name"]),
     "environment": ({}, programs(environment={"A": "\"'"}), {}, ["programs.mail.environment.A"]),
-    "no such user": ({}, programs(user="nobody-here"), {}, ["is no user of this host"]),
+    "no such user": ({}, programs(user="nobody-here"), {}, ["does not exist on this host"]),
     "no such command": ({}, programs(command="/not/there"), {}, ["not on this host"]),
     "relative directory": ({}, programs(directory="srv"), {}, ["is not an absolute path"]),
     "unknown variable": ({}, programs(command="/bin/sleep %(ENV_NOT_SET)s"), {}, ["ENV_NOT_SET"]),
@@ -885,7 +886,9 @@ def new_user():
 
 def test_users_to_be_created_are(daemon, new_user):
     given = programs(1, user=new_user)
-    with pytest.raises(GearvisorError, match=r"user: 'gearvisor-trial' is no user of this host"):
+    with pytest.raises(
+        GearvisorError, match=r"user: 'gearvisor-trial' does not exist on this host"
+    ):
         daemon.converge(given)
     foretold = daemon.converge(given, check_mode=True, create_users=(new_user,))
     assert foretold["users"] == [new_user]

@@ -61,8 +61,8 @@ def test_what_this_host_can_run(options):
 @pytest.mark.parametrize(
     ("options", "option", "problem", "way_out"),
     [
-        ({"user": "nobody-here"}, "user", "'nobody-here' is no user", "Create it first"),
-        ({"user": "4000111222"}, "user", "'4000111222' is no user", "Create it first"),
+        ({"user": "nobody-here"}, "user", "'nobody-here' does not exist", "Create it first"),
+        ({"user": "4000111222"}, "user", "'4000111222' does not exist", "Create it first"),
         (
             {"command": "/not/there x"},
             "command",
@@ -78,7 +78,7 @@ def test_what_this_host_can_run(options):
         ),
         ({"command": "/bin/sh -c 'x"}, "command", "holds an unbalanced quote", "Close it"),
         ({"command": "/etc/passwd"}, "command", "root may not execute", "Set its mode"),
-        ({"directory": "/etc/passwd"}, "directory", "is no directory", "Name another"),
+        ({"directory": "/etc/passwd"}, "directory", "is not a directory", "Use another path"),
     ],
     ids=str,
 )
