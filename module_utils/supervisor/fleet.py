@@ -28,6 +28,7 @@ from . import (
     places,
     plan,
     program_files,
+    progress,
     release,
     requirements,
     rollout,
@@ -212,6 +213,7 @@ def converge(request, where, check_mode=False):
         result.update(done)
     else:
         run.note_owned(loaded)
+        progress.remove(where.runtime)
     processes = [process for group in loaded if group in new for process in loaded[group]]
     result["processes"] = [
         {"name": process.full_name, "state": process.state, "pid": process.pid}

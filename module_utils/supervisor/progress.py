@@ -1,7 +1,7 @@
 # Copyright: Gearvisor contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where a rollout is: a file that `gearvisor top` and the playbook show while it runs."""
+"""Where a rollout is: a file that `gearvisor top` and `gearvisor status --workers` show while it runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import json
 import os
 import time
 
-from ..host import directories, files
+from ..host import directories, files, processes
 
 FILE = "rollout.json"
 
@@ -24,6 +24,7 @@ class Progress:
             "version": 1,
             "fleet": fleet,
             "pid": os.getpid(),
+            "pid_started": processes.started(os.getpid()),
             "started": round(time.time(), 3),
             "release": release,
             "phase": "rollout",
@@ -50,5 +51,10 @@ class Progress:
 
     def end(self):
         """Remove the file."""
-        with contextlib.suppress(OSError):
-            os.unlink(self._path)
+        remove(os.path.dirname(self._path))
+
+
+def remove(directory):
+    """Remove the file, which may be that of a run that was cut off."""
+    with contextlib.suppress(OSError):
+        os.unlink(os.path.join(directory, FILE))

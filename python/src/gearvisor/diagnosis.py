@@ -65,6 +65,23 @@ def _name(text: str) -> str:
 # The rules
 
 
+def _rollout(view: View, _: list[Function]) -> Iterator[Finding]:
+    rollout = view.rollout
+    if rollout is None:
+        return
+    fleet = _name(rollout.fleet)
+    if not rollout.alive:
+        yield Finding(WARNING, f"a rollout of {fleet} was cut off; run its play again to finish it")
+        return
+    what = "is rolled back" if rollout.phase == "roll-back" else "is rolled out"
+    yield Finding(NOTICE, f"{fleet} {what}, since {duration(view.now - rollout.started)}")
+    for step in rollout.steps:
+        text = f"{_name(step.program)}: {step.total - step.left} of {step.total} processes begun"
+        if step.jobs is not None:
+            text += f"; its first batch did {step.jobs} jobs, {step.failed or 0} of them failed"
+        yield Finding(NOTICE, text)
+
+
 def _servers_down(view: View, _: list[Function]) -> Iterator[Finding]:
     for server in view.servers:
         if not server.up:
@@ -219,6 +236,7 @@ def _wait(waiting: int) -> str:
 
 
 _RULES: tuple[Callable[[View, list[Function]], Iterator[Finding]], ...] = (
+    _rollout,
     _servers_down,
     _without_workers,
     _restarting,

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 PROCESSES = "/run/gearvisor/processes.json"  # written by Gearvisor's event listener
 MAX_PROCESSES = 8 * 2**20  # bytes of that file
+ROLLOUT = "/run/gearvisor/rollout.json"  # kept by the module supervisor_programs while it rolls out
+MAX_ROLLOUT = 2**20  # bytes of that file
 FAILURES = 10  # failed jobs that are read
 MAX_FAILURE = 2**18  # bytes of such a file
 FEW_JOBS = 5_000  # up to so many, a job server is asked for their unique ids
@@ -85,6 +87,32 @@ class Failure(NamedTuple):
     error: str
 
 
+class Step(NamedTuple):
+    """How far a rollout is with one program. total: processes; left: those not begun yet.
+
+    jobs, failed: what the first batch did while it was watched; None before.
+    """
+
+    program: str
+    total: int
+    left: int
+    jobs: int | None = None
+    failed: int | None = None
+
+
+class Rollout(NamedTuple):
+    """A rollout of this host's workers. phase: rollout or roll-back.
+
+    alive: whether the run that carries it out still goes on.
+    """
+
+    fleet: str
+    started: float
+    phase: str
+    alive: bool
+    steps: Sequence[Step] = ()
+
+
 class View(NamedTuple):
     """All of it.
 
@@ -98,6 +126,7 @@ class View(NamedTuple):
     paused: Mapping[str, float] = {}
     failed: tuple[int, int] = (0, 0)
     failures: Sequence[Failure] = ()
+    rollout: Rollout | None = None
 
 
 class Places(NamedTuple):
@@ -107,6 +136,7 @@ class Places(NamedTuple):
     processes: str = PROCESSES
     paused: str = pause.DIRECTORY
     failed: str = failed.DIRECTORY
+    rollout: str = ROLLOUT
 
 
 def observe(
@@ -130,6 +160,7 @@ def observe(
         paused,
         failed_jobs.store_size(places.failed),
         failures(places.failed),
+        rollout(places.rollout),
     )
 
 
@@ -230,3 +261,24 @@ def processes(path: str = PROCESSES) -> list[Process] | None:
         ]
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
+
+
+def rollout(path: str = ROLLOUT) -> Rollout | None:
+    """Return the rollout that the module supervisor_programs carries out, or None."""
+    try:
+        document = json.loads(regular_file.read(path, MAX_ROLLOUT))
+        alive = status_file.pid_started(int(document["pid"])) == int(document["pid_started"])
+        return Rollout(
+            str(document["fleet"]),
+            float(document["started"]),
+            str(document["phase"]),
+            alive,
+            tuple(_step(str(name), facts) for name, facts in document["programs"].items()),
+        )
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+
+
+def _step(program: str, facts: Mapping[str, Any]) -> Step:
+    watched = [None if facts.get(key) is None else int(facts[key]) for key in ("jobs", "failed")]
+    return Step(program, int(facts["total"]), int(facts["left"]), *watched)

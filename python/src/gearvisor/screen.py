@@ -86,6 +86,9 @@ def document(view: View, before: View | None = None) -> dict[str, Any]:
         else [process._asdict() for process in view.processes],
         "paused": dict(view.paused),
         "failed": {"entries": view.failed[0], "bytes": view.failed[1]},
+        "rollout": None
+        if view.rollout is None
+        else {**view.rollout._asdict(), "steps": [step._asdict() for step in view.rollout.steps]},
     }
 
 

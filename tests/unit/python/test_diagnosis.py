@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 from gearvisor.diagnosis import diagnose, duration
+from gearvisor.observe import Rollout, Step
 from views import NOW, down, job, process, server, tally, view, worker
 
 CASES = {
@@ -48,6 +49,24 @@ CASES = {
     "paused, nothing to do": (
         view(paused={"resize": NOW - 30}),
         "notice: resize is paused since 30 s on this host; nothing waits",
+    ),
+    "a rollout": (
+        view(
+            rollout=Rollout(
+                "mail", NOW - 50, "rollout", True, (Step("resize", 8, 6, 40, 2), Step("scan", 2, 0))
+            )
+        ),
+        "notice: mail is rolled out, since 50 s\n"
+        "notice: resize: 2 of 8 processes begun; its first batch did 40 jobs, 2 of them failed\n"
+        "notice: scan: 2 of 2 processes begun",
+    ),
+    "a roll-back": (
+        view(rollout=Rollout("mail", NOW - 5, "roll-back", True)),
+        "notice: mail is rolled back, since 5 s",
+    ),
+    "a rollout that was cut off": (
+        view(rollout=Rollout("mail", NOW - 90, "rollout", False, (Step("resize", 8, 6),))),
+        "warning: a rollout of mail was cut off; run its play again to finish it",
     ),
     "a job server is down": (
         view(server(), down()),

@@ -77,6 +77,35 @@ def test_process_states(tmp_path, content, expected):
     assert observe.processes(str(path)) == expected
 
 
+ROLLOUT = {**LISTENER, "fleet": "mail", "started": 5, "phase": "rollout"}
+STEPS = {"resize": {"total": 8, "left": 6, "batch": ["resize_00"], "jobs": 40, "failed": 2}}
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, None),
+        ("{}", None),
+        (json.dumps({**ROLLOUT, "programs": {"resize": {"total": "many", "left": 0}}}), None),
+        (json.dumps({**ROLLOUT, "programs": []}), None),
+        (
+            json.dumps({**ROLLOUT, "programs": STEPS}),
+            observe.Rollout("mail", 5.0, "rollout", True, (observe.Step("resize", 8, 6, 40, 2),)),
+        ),
+        (
+            json.dumps({**ROLLOUT, "pid_started": 1, "programs": {}}),
+            observe.Rollout("mail", 5.0, "rollout", False),
+        ),
+    ],
+    ids=range(6),  # the same in each process that runs tests
+)
+def test_rollout(tmp_path, content, expected):
+    path = tmp_path / "rollout.json"
+    if content is not None:
+        path.write_text(content)
+    assert observe.rollout(str(path)) == expected
+
+
 def status(**facts):
     return json.dumps({"process": "mail_01", "pid": os.getpid(), "started": time.time(), **facts})
 
