@@ -51,7 +51,11 @@ def tables(options, path=""):
 
 
 def kind(option):
-    return f"{option['type']} of {option['elements']}" if "elements" in option else option["type"]
+    if "elements" not in option:
+        return option["type"]
+    # What has options is a dict, also where the module and not Ansible checks it.
+    elements = "dict" if "options" in option else option["elements"]
+    return f"{option['type']} of {elements}"
 
 
 def default(option):

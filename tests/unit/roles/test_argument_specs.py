@@ -7,6 +7,7 @@ import pathlib
 
 import pytest
 import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.options import (
     OPTIONS,
     OURS,
@@ -41,3 +42,11 @@ def test_worker_programs_take_every_option_of_supervisor():
     (worker,) = [role for role in ROLES if role.name == "gearman_worker"]
     programs = options_of(worker)["gearman_worker_programs"]["options"]
     assert set(programs) == {"name", *OPTIONS["program"], *OURS}
+
+
+def test_a_wrong_name_in_a_program_reaches_the_module_which_names_the_right_one():
+    (worker,) = [role for role in ROLES if role.name == "gearman_worker"]
+    specs = yaml.safe_load((worker / "meta/argument_specs.yml").read_text())
+    options = specs["argument_specs"]["main"]["options"]
+    given = {"gearman_worker_programs": [{"name": "mail", "cmd": "/bin/true", "count": 3}]}
+    assert ArgumentSpecValidator(options).validate(given).error_messages == []
