@@ -244,7 +244,7 @@ class Rollout:
                 due = now + _WATCH_SECONDS
                 for process, status in self._statuses(batch):
                     if status is not None:
-                        watched.new.add(process, status)
+                        watched.add(process, status)
                         busy = busy or status["job"] is not None
                 for process, status in self._statuses(peers):
                     if status is not None:

@@ -28,10 +28,14 @@ class Settings(NamedTuple):
 
 
 class Before(NamedTuple):
-    """The program before the rollout: the share of failed jobs, jobs a second of each process."""
+    """The program before the rollout: the share of failed jobs, jobs a second of each process.
+
+    *oversized*: whether a process of it was above its memory limit before it had done a job.
+    """
 
     failures: float = 0.0
     rate: float = 0.0
+    oversized: bool = False
 
 
 class Verdict(NamedTuple):
@@ -48,7 +52,18 @@ def before(statuses):
     jobs = sum(status["done"] + status["failed"] for status in statuses)
     failed = sum(status["failed"] for status in statuses)
     lived = sum(max(0, status["updated"] - status["started"]) for status in statuses)
-    return Before(failed / jobs if jobs else 0.0, jobs / lived if lived > 0 else 0.0)
+    return Before(
+        failed / jobs if jobs else 0.0,
+        jobs / lived if lived > 0 else 0.0,
+        any(oversized(status) for status in statuses),
+    )
+
+
+def oversized(status):
+    """Return whether a process has more memory than its limit from its start: it leaves after each job."""
+    limit = status["limits"]["max_rss"]
+    early = status["done"] + status["failed"] <= 1
+    return early and limit is not None and (status["rss"] or 0) > limit
 
 
 class Tally:
@@ -87,6 +102,13 @@ class Watch:
         self._peers = peers
         self.new = Tally(from_zero=True)
         self.old = Tally(from_zero=False)
+        self._oversized = None
+
+    def add(self, process, status):
+        """Take in the status of a process of the batch."""
+        self.new.add(process, status)
+        if oversized(status):
+            self._oversized = status
 
     def verdict(self, seconds, busy):
         """Return the Verdict, or None while it is open.
@@ -97,6 +119,14 @@ class Watch:
         limit = self._before.failures + settings.max_failures
         if self.new.died:
             return Verdict(jobs, failed, False, "a process died in its job")
+        if self._oversized and not self._before.oversized:
+            return Verdict(
+                jobs,
+                failed,
+                False,
+                f"a process uses {self._oversized['rss']:.0f} MiB from its start, more than its limit of "
+                f"{self._oversized['limits']['max_rss']:.0f} MiB, so it leaves after each job",
+            )
         # More than the whole watch may have, or too many of those that it had.
         ends = jobs >= settings.jobs or seconds >= settings.seconds
         enough = jobs >= settings.min_jobs

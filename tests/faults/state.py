@@ -14,6 +14,8 @@ import sys
 
 # Logs, pid files and sockets come and go with the processes.
 LEFT_OUT = (".log", ".pid", ".sock", ".lock")
+# With a file of this content Python's tempfile tries where it may write, for any program's first temporary file.
+TRIAL_OF_TEMPFILE = hashlib.sha256(b"blat").hexdigest()
 
 
 def described(path):
@@ -38,8 +40,11 @@ def main():
             below[:] = [name for name in below if not name.startswith("systemd-private-")]
             for name in sorted(below + names):
                 path = os.path.join(directory, name)
-                if not name.endswith(LEFT_OUT):
-                    result[path] = described(path)
+                if name.endswith(LEFT_OUT):
+                    continue
+                found = described(path)
+                if found[-1] != TRIAL_OF_TEMPFILE:
+                    result[path] = found
     print(json.dumps(result, sort_keys=True))
 
 

@@ -1,6 +1,7 @@
 """Releases are deployed while jobs flow: a bad one touches one batch of one host and goes back by itself."""
 
 import json
+import re
 import subprocess
 import time
 
@@ -16,7 +17,9 @@ BAD = {
     "fails_all": "jobs failed",
     "fails_some": "jobs failed",
     "hangs": "no job was finished",
-    "dies": "ended",
+    # Which is seen first depends on how soon a job comes.
+    "dies": "died in its job|ended and was started again|Exited too quickly",
+    "too_large": "more than its limit of|Exited too quickly",
 }
 DEFAULT = ("exits", "fails_all")
 # Failures are what these releases are about, and a job that kills its workers has no answer.
@@ -103,7 +106,8 @@ def test_a_bad_release_touches_one_batch_and_goes_back(lab, host, bad):
     counts = {name: len(values) for name, values in load.counts.items()}
     touched = sorted(name for name in before if before[name] != after.get(name))
     print(f"{bad}: {took:.0f} s, touched {touched}, {counts}")
-    assert BAD[bad] in output
+    # Ansible folds long messages.
+    assert re.search(BAD[bad], " ".join(output.split()))
     assert "stays on /srv/app/releases/good" in output
     assert "No other host was touched" in output
     assert releases(host) == {"good"}

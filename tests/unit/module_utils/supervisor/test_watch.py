@@ -6,7 +6,7 @@ from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor imp
 SETTINGS = watch.Settings(seconds=30, jobs=20, max_failures=0.2, min_jobs=5)
 
 
-def status(done=0, failed=0, pid=1, died=0, started=0.0, updated=100.0):
+def status(done=0, failed=0, pid=1, died=0, started=0.0, updated=100.0, rss=15.0, limit=None):
     return {
         "pid": pid,
         "done": done,
@@ -14,6 +14,8 @@ def status(done=0, failed=0, pid=1, died=0, started=0.0, updated=100.0):
         "died": died,
         "started": started,
         "updated": updated,
+        "rss": rss,
+        "limits": {"max_rss": limit},
     }
 
 
@@ -99,3 +101,26 @@ def test_counters_begin_again_with_each_process():
     for done, pid in ((3, 1), (5, 1), (2, 2), (2, 2)):
         tally.add("a", status(done, 1, pid))
     assert (tally.jobs, tally.failed) == (9, 2)
+
+
+@pytest.mark.parametrize(
+    ("rss", "limit", "done", "former", "stops"),
+    [
+        (310, 200, 0, 15, True),
+        (310, 200, 1, 15, True),
+        # It grew, and the limit does what it is for.
+        (310, 200, 40, 15, False),
+        (150, 200, 0, 15, False),
+        (310, None, 0, 15, False),
+        # The release before was no better.
+        (310, 200, 0, 305, False),
+    ],
+)
+def test_more_memory_than_its_limit_from_the_start(rss, limit, done, former, stops):
+    earlier = watch.before([status(rss=former, limit=200)])
+    watched = watch.Watch(SETTINGS, earlier, batch=1, peers=0)
+    watched.add("a", status(done, rss=rss, limit=limit))
+    verdict = watched.verdict(1, False)
+    problem = verdict.problem if verdict else ""
+    wanted = "a process uses 310 MiB from its start, more than its limit of 200 MiB, so it leaves after each job"
+    assert problem == (wanted if stops else "")
