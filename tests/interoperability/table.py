@@ -4,7 +4,9 @@
 
 """Tries clients and workers of other libraries with Gearvisor's, and prints docs/interoperability.md.
 
-    tests/interoperability/table.py [--write]
+    tests/interoperability/table.py [--write | --check]
+
+--check compares with the page instead, and exits with 1 if it differs: `./run interoperability`.
 
 A peer is a program in peers/ on another library, or Debian's `gearman`:
 
@@ -26,6 +28,7 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
+import difflib
 import json
 import os
 import pathlib
@@ -382,16 +385,24 @@ def page(without, with_option):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
+    what.add_argument("--check", action="store_true", help="compare with it")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         commands = prepare(pathlib.Path(folder))
         text = page(measure(commands, []), measure(commands, ["--exceptions"]))
+    if arguments.check:
+        lines = PAGE.read_text().splitlines(), text.splitlines()
+        changes = list(difflib.unified_diff(*lines, "the page", "this run", lineterm=""))
+        print("\n".join(changes) or f"{PAGE.relative_to(ROOT)} is as this run found it.")
+        return int(bool(changes))
     if arguments.write:
         PAGE.write_text(text)
     sys.stdout.write(text)
+    return 0
 
 
 if __name__ == "__main__":
     os.umask(0o022)
-    main()
+    sys.exit(main())
