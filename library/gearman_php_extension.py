@@ -125,7 +125,7 @@ EXAMPLES = r"""
     url:
       - https://mirror.example.org/gearman-{version}.tgz
       - https://pecl.php.net/get/gearman-{version}.tgz
-    checksum: 0000000000000000000000000000000000000000000000000000000000000000
+    checksum: "0000000000000000000000000000000000000000000000000000000000000000"
 """
 
 RETURN = r"""
