@@ -41,13 +41,12 @@ BOTH = {
     "keep failed jobs for another user": "mkdir /var/lib/gearvisor/failed/x",
     "write to a program's log": "echo x >>/var/log/gearman-worker/reference-php_00.log",
     "put a link in its place": "ln -sf /etc/shadow /var/log/gearman-worker/reference-php_00.log",
-    "read supervisord's log": "cat /var/log/supervisor/supervisord.log",
     "leave a policy for packages": "touch /usr/sbin/policy-rc.d",
 }
 OTHERS = {
     "see what the workers do": "ls /run/gearvisor/gearman-worker",
     "list their failed jobs": "ls /var/lib/gearvisor/failed/gearman-worker",
-    "read their failed jobs": "/opt/gearvisor/venv/bin/gearvisor failed list --json | grep entries",
+    "read their failed jobs": "/opt/gearvisor/venv/bin/gearvisor failed list",
     "read their environment": "cat /proc/$(pgrep -o -u gearman-worker)/environ",
     "write a status file of theirs": "touch /run/gearvisor/gearman-worker/x.json",
     "end a worker": "kill $(pgrep -o -u gearman-worker)",

@@ -121,8 +121,16 @@ def _list(arguments: argparse.Namespace) -> int:
             more = True
             break
         entries.append(_summary(place, entry))
+    shown, hidden = failed_jobs.users(arguments.directory, arguments.user)
+    for name in hidden:
+        text = f"{name}: its failed jobs are for root and the group gearvisor"
+        if shown:
+            say(OK, text)
+        else:
+            errors(text)
     if arguments.json:
-        print_json({"total": len(places), "complete": not more, "entries": entries})
+        complete = not more and not hidden
+        print_json({"total": len(places), "complete": complete, "entries": entries})
         return errors.code
     rows: list[tuple[str, ...]] = [("ID", "FAILED", "FUNCTION", "USER", "TIMES", "ERROR")]
     for each in entries:

@@ -98,6 +98,18 @@ def places(directory: str = failed.DIRECTORY, user: str | None = None) -> list[P
     return sorted(found, reverse=True)
 
 
+def users(
+    directory: str = failed.DIRECTORY, user: str | None = None
+) -> tuple[list[str], list[str]]:
+    """Return the users whose entries we may list, and the others; raises FailedJobError."""
+    shown: list[str] = []
+    hidden: list[str] = []
+    for each in _users(directory):
+        if user in (None, each.name):
+            (shown if os.access(each.path, os.R_OK | os.X_OK) else hidden).append(each.name)
+    return shown, hidden
+
+
 def store_size(directory: str = failed.DIRECTORY) -> tuple[int, int]:
     """Return the number of entries and the bytes of all files; what is out of reach counts 0."""
     number = size = 0
