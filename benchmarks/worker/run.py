@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """./run bench worker: how fast workers take jobs, and what they cost while idle.
 
-docs/benchmarks.md describes what is measured and why. The figures go to benchmarks/results.
+docs/benchmarks.md describes what is measured and why. The figures go into this directory.
 """
 
 import argparse
@@ -23,10 +23,10 @@ import tempfile
 import time
 from pathlib import Path
 
-import worker_report
-from lab import HERE, ROOT, circumstances, say
+import report
+from lab import ROOT, circumstances, say
 
-WORKERS = HERE / "worker"
+HERE = Path(__file__).resolve().parent
 PINNED = ("pygearman==0.2.6", "gear==0.16.0")
 
 SMALL = 10  # bytes
@@ -338,21 +338,21 @@ def output(*command):
 def build(scratch):
     """Build what is measured; return its commands by name, with {port} and {id}."""
     subprocess.run(
-        ["gcc", "-O2", "-o", scratch / "c_worker", WORKERS / "c_worker.c", "-lgearman"], check=True
+        ["gcc", "-O2", "-o", scratch / "c_worker", HERE / "c_worker.c", "-lgearman"], check=True
     )
     output(sys.executable, "-m", "venv", scratch / "venv")
     output(scratch / "venv/bin/pip", "install", "-qq", "--disable-pip-version-check", *PINNED)
     python = str(scratch / "venv/bin/python")
     ours = [python, "-m", "gearvisor", "worker", "echo=gearvisor.reference:echo"]
-    php = ["php", str(ROOT / "php/worker.php"), f"--functions={WORKERS / 'functions.php'}"]
+    php = ["php", str(ROOT / "php/worker.php"), f"--functions={HERE / 'functions.php'}"]
     options = ["--server=127.0.0.1:{port}", "--client-id={id}"]
     return {
         "ours": ours + options,
         "ahead": ours + options + ["--prefetch=2", "--job-timeout=60"],
         "c": [str(scratch / "c_worker"), "{port}", "{id}"],
         "php": php + options,
-        "pygearman": [python, str(WORKERS / "pygearman_worker.py"), "{port}", "{id}"],
-        "gear": [python, str(WORKERS / "gear_worker.py"), "{port}", "{id}"],
+        "pygearman": [python, str(HERE / "pygearman_worker.py"), "{port}", "{id}"],
+        "gear": [python, str(HERE / "gear_worker.py"), "{port}", "{id}"],
     }
 
 
@@ -393,9 +393,9 @@ def main():
     parser.add_argument(
         "--results",
         type=Path,
-        default=HERE / "results",
+        default=HERE,
         metavar="DIRECTORY",
-        help="where the figures go (default benchmarks/results)",
+        help="where the figures go (default: the directory of this file)",
     )
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
@@ -418,7 +418,7 @@ def main():
     result["load_after"] = os.getloadavg()
     options.results.mkdir(parents=True, exist_ok=True)
     (options.results / "worker.json").write_text(json.dumps(result, indent=2) + "\n")
-    worker_report.write(result, options.results)
+    report.write(result, options.results)
     print((options.results / "worker.md").read_text())
 
 

@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """./run bench cluster: how a cluster's throughput and its provisioning grow with its hosts.
 
-docs/benchmarks.md describes what is measured and why. The figures go to benchmarks/results.
+docs/benchmarks.md describes what is measured and why. The figures go into this directory.
 """
 
 import argparse
@@ -19,9 +19,10 @@ import time
 from pathlib import Path
 
 import yaml
-from cluster_report import write
-from lab import HERE, ROOT, Lab, circumstances, numbers, say
+from lab import ROOT, Lab, circumstances, numbers, say
+from report import write
 
+HERE = Path(__file__).resolve().parent
 FUNCTION = "noop"
 # A worker's program; /srv/bench is where it finds the function.
 WORKER = "/opt/gearvisor/venv/bin/gearvisor worker --log-level error bench:noop"
@@ -217,9 +218,7 @@ def arguments():
     )
     parser.add_argument("--jobs", type=int, default=20000, help="to be done (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="of each (%(default)s)")
-    parser.add_argument(
-        "--results", type=Path, default=HERE / "results", help="directory (%(default)s)"
-    )
+    parser.add_argument("--results", type=Path, default=HERE, help="directory (%(default)s)")
     return parser.parse_args()
 
 

@@ -8,8 +8,8 @@ import math
 import sys
 from pathlib import Path
 
-from report import curve, line, origin, table, targets, text
-from report import svg as document
+from markup import curve, line, origin, table, targets, text
+from markup import svg as document
 
 LABELS = {
     "ours": "gearvisor worker",
@@ -250,5 +250,5 @@ def _apart(places, distance=16):
 
 
 if __name__ == "__main__":
-    results = Path(__file__).resolve().parent / "results"
+    results = Path(__file__).resolve().parent
     sys.exit(write(json.loads((results / "worker.json").read_text()), results))

@@ -9,8 +9,8 @@ import statistics
 import sys
 from pathlib import Path
 
-from report import curve, duration, line, origin, table, targets, text
-from report import svg as document
+from markup import curve, duration, line, origin, table, targets, text
+from markup import svg as document
 
 VARIANTS = {
     "ours": "supervisor_programs",
@@ -200,5 +200,5 @@ def svg(result):
 
 
 if __name__ == "__main__":
-    results = Path(__file__).resolve().parent / "results"
+    results = Path(__file__).resolve().parent
     sys.exit(write(json.loads((results / "converge.json").read_text()), results))

@@ -5,7 +5,7 @@
 
 import statistics
 
-from report import duration, origin, table
+from markup import duration, origin, table
 
 
 def write(result, directory):

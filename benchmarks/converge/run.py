@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """./run bench converge: how long a fleet takes to converge, and what it costs the workers.
 
-docs/benchmarks.md describes what is measured and why. The figures go to benchmarks/results.
+docs/benchmarks.md describes what is measured and why. The figures go into this directory.
 """
 
 import argparse
@@ -20,11 +20,11 @@ import time
 from pathlib import Path
 
 import ansible_collections
-import converge_report
 import jinja2
-from lab import HERE, ROOT, Lab, circumstances, numbers, say
+import report
+from lab import ROOT, Lab, circumstances, numbers, say
 
-PLAYBOOKS = HERE / "converge"
+HERE = Path(__file__).resolve().parent
 HOST = "bookworm"
 # Slept for, in seconds, by the first worker; each of the others sleeps one longer, which
 # distinguishes them. A sleeping process is the cheapest worker there is.
@@ -77,7 +77,7 @@ class Host:
     """The container that all is measured on."""
 
     def __init__(self, scratch):
-        self.lab = Lab(scratch, PLAYBOOKS / "inventory.yml")
+        self.lab = Lab(scratch, HERE / "inventory.yml")
 
     def create(self):
         self.lab.create()
@@ -122,7 +122,7 @@ class Host:
         """Make the programs run, with the files that program.conf.j2 makes, in no time."""
         # Ansible's own settings of Jinja.
         environment = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True)
-        template = environment.from_string((PLAYBOOKS / "program.conf.j2").read_text())
+        template = environment.from_string((HERE / "program.conf.j2").read_text())
         files = {
             f"/etc/supervisor/conf.d/{name}.conf": template.render(
                 item={"key": name, "value": program}
@@ -161,7 +161,7 @@ class Converging:
         one = size // 2
         before = self.host.workers()
         seconds, changed, _output = self.host.play(
-            PLAYBOOKS / f"{variant}.yml", programs=fleet(size, one if phase == "one" else None)
+            HERE / f"{variant}.yml", programs=fleet(size, one if phase == "one" else None)
         )
         if (changed == 0) != (phase == "unchanged"):
             raise SystemExit(
@@ -177,7 +177,7 @@ class Converging:
         say(f"{variant}, {size} programs, {phase}: {seconds:.1f} s, {len(gone)} interrupted")
 
     def measure_empty(self):
-        self.empty.append(self.host.play(PLAYBOOKS / "empty.yml")[0])
+        self.empty.append(self.host.play(HERE / "empty.yml")[0])
 
     def ours(self, rounds):
         """All sizes in turn, in each round, so that a busy minute of the machine meets them all."""
@@ -237,7 +237,7 @@ def whole_site(host, rounds):
     seconds = {"empty": [], "site": []}
     tasks = collections.defaultdict(list)
     for _round in range(rounds):
-        seconds["empty"].append(host.play(PLAYBOOKS / "empty_with_facts.yml")[0])
+        seconds["empty"].append(host.play(HERE / "empty_with_facts.yml")[0])
         taken, changed, output = host.play(ROOT / "site.yml")
         if changed:
             raise SystemExit(f"site.yml changed something:\n{output}")
@@ -276,7 +276,7 @@ def many_processes(host, number):
         host.shell("rm -f /run/gearvisor-bench.usage")
         program = {**fleet(1)["bench-0000"], "numprocs": size}
         seconds, _changed, _output = host.play(
-            PLAYBOOKS / "ours.yml",
+            HERE / "ours.yml",
             programs={"bench": program},
             ansible_python_interpreter="/usr/local/bin/measured-python",
         )
@@ -321,9 +321,7 @@ def arguments():
         default=90,
         help="leave out the peers' least telling cases if all would take longer (%(default)s)",
     )
-    parser.add_argument(
-        "--results", type=Path, default=HERE / "results", help="directory (%(default)s)"
-    )
+    parser.add_argument("--results", type=Path, default=HERE, help="directory (%(default)s)")
     return parser.parse_args()
 
 
@@ -357,7 +355,7 @@ def main():
     result["load_after"] = os.getloadavg()
     options.results.mkdir(parents=True, exist_ok=True)
     (options.results / "converge.json").write_text(json.dumps(result, indent=2) + "\n")
-    converge_report.write(result, options.results)
+    report.write(result, options.results)
     print((options.results / "converge.md").read_text())
 
 
