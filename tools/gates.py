@@ -126,6 +126,8 @@ def sanity(release: Release) -> None:
         cache.write_text(GET_PIP, encoding="ascii")
     python = "{}.{}".format(*sys.version_info[:2])
     release.run("git", "init", "--quiet", ".")
+    # What it makes itself.
+    (release.collection / ".gitignore").write_text("/tests/output/\n", encoding="ascii")
     release.run("git", "add", "--all")
     release.run(
         "ansible-test", "sanity", "--python", python, "--venv", "--requirements", "--color", "no"

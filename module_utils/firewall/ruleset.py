@@ -143,27 +143,27 @@ table {FAMILY} {TABLE}
 delete table {FAMILY} {TABLE}
 
 table {FAMILY} {TABLE} {{
-	set allowed4 {{
-		type ipv4_addr
-		flags interval
-{_elements(elements[4])}	}}
+    set allowed4 {{
+        type ipv4_addr
+        flags interval
+{_elements(elements[4])}    }}
 
-	set allowed6 {{
-		type ipv6_addr
-		flags interval
-{_elements(elements[6])}	}}
+    set allowed6 {{
+        type ipv6_addr
+        flags interval
+{_elements(elements[6])}    }}
 
-	chain input {{
-		type filter hook input priority filter - 5; policy accept;
-		tcp dport {{ {guarded} }} jump guarded
-	}}
+    chain input {{
+        type filter hook input priority filter - 5; policy accept;
+        tcp dport {{ {guarded} }} jump guarded
+    }}
 
-	chain guarded {{
-		iif "lo" accept
-		ip saddr @allowed4 accept
-		ip6 saddr @allowed6 accept
-{"".join(f"		{line}{chr(10)}" for line in extra_lines)}		reject with tcp reset
-	}}
+    chain guarded {{
+        iif "lo" accept
+        ip saddr @allowed4 accept
+        ip6 saddr @allowed6 accept
+{"".join(f"        {line}{chr(10)}" for line in extra_lines)}        reject with tcp reset
+    }}
 {_local_chains(guarded, local_users)}}}
 """
 
@@ -174,15 +174,15 @@ def _local_chains(guarded, local_users):
     users = ", ".join(map(str, local_users))
     # The sender of a packet is known on its way out only.
     return f"""
-	chain output {{
-		type filter hook output priority filter - 5; policy accept;
-		oif "lo" tcp dport {{ {guarded} }} jump local
-	}}
+    chain output {{
+        type filter hook output priority filter - 5; policy accept;
+        oif "lo" tcp dport {{ {guarded} }} jump local
+    }}
 
-	chain local {{
-		meta skuid {{ {users} }} accept
-		reject with tcp reset
-	}}
+    chain local {{
+        meta skuid {{ {users} }} accept
+        reject with tcp reset
+    }}
 """
 
 
@@ -193,8 +193,8 @@ def _bare(network):
 def _elements(texts):
     if not texts:
         return ""
-    lines = ",\n\t\t\t     ".join(texts)
-    return f"\t\telements = {{ {lines} }}\n"
+    lines = (",\n" + " " * 21).join(texts)
+    return f"        elements = {{ {lines} }}\n"
 
 
 # What must not run without the allow-list.
@@ -271,10 +271,10 @@ load() {{
 table {FAMILY} {TABLE}
 delete table {FAMILY} {TABLE}
 table {FAMILY} {TABLE} {{
-	chain input {{
-		type filter hook input priority filter - 5; policy accept;
-		iif != "lo" tcp dport {{ {guarded} }} reject with tcp reset
-	}}
+    chain input {{
+        type filter hook input priority filter - 5; policy accept;
+        iif != "lo" tcp dport {{ {guarded} }} reject with tcp reset
+    }}
 }}
 END
     return 1

@@ -92,8 +92,7 @@ class Serving:
     def _interruptible(self) -> Iterator[None]:
         """Where stop() may cancel: no job is assigned, and none has been asked for."""
         task = asyncio.current_task()
-        assert task is not None
-        if self.stopping:
+        if self.stopping or task is None:
             raise asyncio.CancelledError
         self._idle.add(task)
         try:
