@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def say(text):
+def log(text):
     print(f"==> {text}", flush=True)
 
 

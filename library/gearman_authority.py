@@ -83,7 +83,7 @@ actions:
   returned: success
   type: list
   elements: str
-  sample: [issue a certificate for job1 (ends soon)]
+  sample: [issue a certificate for job1 (expires soon)]
 certificates:
   description: The certificates of each host of O(hosts) as PEM texts, the one in use first, then the next one.
   returned: success

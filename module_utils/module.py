@@ -65,13 +65,13 @@ def run(
         module.fail_json(msg=str(error), **error.details, **extra)
     except Interrupted as error:
         module.fail_json(
-            msg=f"Ended by {error.signal_name}: what had been changed was put back, as far as the run came. "
+            msg=f"Ended by {error.signal_name}: its changes were undone, as far as possible. "
             "Run it again; it takes back what is left",
             **extra,
         )
     except OSError as error:
         module.fail_json(
-            msg=f"The host refuses: {error}. See to that, then run this again",
+            msg=f"An operation on this host failed: {error}. Correct the cause, then run this again",
             exception=traceback.format_exc(),
             **extra,
         )
@@ -103,14 +103,14 @@ def _changed(params, converge, host):
             "lock_timeout", seconds, "is out of range", f"Use 0 to {_MAX_LOCK_SECONDS} seconds"
         )
     if host.check_mode:
-        said = recovery.report(host)
+        reports = recovery.report(host)
         outcome = converge(params, host)
-        outcome.warnings[:0] = said
+        outcome.warnings[:0] = reports
         return outcome
-    with lock.held(host, seconds) as said:
-        said += recovery.recover(host, seconds)
+    with lock.held(host, seconds) as reports:
+        reports += recovery.recover(host, seconds)
         outcome = converge(params, host)
-    outcome.warnings[:0] = said
+    outcome.warnings[:0] = reports
     return outcome
 
 

@@ -35,10 +35,10 @@ def recover(host, seconds):
 
     What they left running is ended, or, for apt, waited for up to *seconds*.
     """
-    said = processes.end_abandoned(seconds, host.proc)
+    reports = processes.end_abandoned(seconds, host.proc)
     if packages.remove_policy():
-        said.append(f"An interrupted run had left {packages.POLICY}, which is as it was before")
+        reports.append(f"An interrupted run had left {packages.POLICY}, which is as it was before")
     temporary.remove_abandoned(host.path(parent) for parent in temporary.PARENTS)
     for directory in _OWN_DIRECTORIES:
         files.remove_all_temporaries(host.path(directory))
-    return said + journal.recover(host, UNDO)
+    return reports + journal.recover(host, UNDO)

@@ -6,7 +6,7 @@
 
 declare(strict_types=1);
 
-// The functions worker.php serves unless told otherwise: enough to prove a fleet and to probe it.
+// The functions worker.php serves by default: enough to prove a fleet and to probe it.
 
 use Gearvisor\JobFailed;
 

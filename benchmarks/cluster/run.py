@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 import yaml
-from lab import ROOT, Lab, circumstances, numbers, say
+from lab import ROOT, Lab, circumstances, log, numbers
 from report import write
 
 HERE = Path(__file__).resolve().parent
@@ -116,7 +116,7 @@ class Cluster:
             path.write_text(json.dumps(self.inventory))
             self.lab = Lab(scratch, path, "bench-cluster")
             try:
-                say(f"Making {self.size} hosts")
+                log(f"Making {self.size} hosts")
                 self.lab.create()
                 yield self
             finally:
@@ -131,7 +131,7 @@ class Cluster:
             if changed:
                 raise SystemExit(f"site.yml changed something:\n{output}")
             again.append(seconds)
-        say(f"{self.size} hosts: first {first:.1f} s, then {statistics.median(again):.1f} s")
+        log(f"{self.size} hosts: first {first:.1f} s, then {statistics.median(again):.1f} s")
         return {
             "hosts": self.size,
             "job_servers": len(self.servers),
@@ -175,7 +175,7 @@ class Cluster:
             for host in self.workers:
                 self.lab.shell(host, "rm -f /srv/bench/pids")
         rate = sum(map(middle_rate, seen))
-        say(f"{servers} job servers, {workers} workers: {rate:.0f} jobs a second")
+        log(f"{servers} job servers, {workers} workers: {rate:.0f} jobs a second")
         return {
             "job_servers": servers,
             "workers": workers,

@@ -22,7 +22,7 @@ from pathlib import Path
 import ansible_collections
 import jinja2
 import report
-from lab import ROOT, Lab, circumstances, numbers, say
+from lab import ROOT, Lab, circumstances, log, numbers
 
 HERE = Path(__file__).resolve().parent
 HOST = "bookworm"
@@ -174,7 +174,7 @@ class Converging:
         self.measured[variant, size, phase].append(
             {"seconds": seconds, "interrupted": len(gone), "others": others}
         )
-        say(f"{variant}, {size} programs, {phase}: {seconds:.1f} s, {len(gone)} interrupted")
+        log(f"{variant}, {size} programs, {phase}: {seconds:.1f} s, {len(gone)} interrupted")
 
     def measure_empty(self):
         self.empty.append(self.host.play(HERE / "empty.yml")[0])
@@ -202,7 +202,7 @@ class Converging:
             for variant in PEERS:
                 expected = self.seconds_a_program(variant, phase) * size
                 if time.monotonic() + expected > deadline:
-                    say(f"{variant}, {size} programs, {phase}: left out, it would take too long")
+                    log(f"{variant}, {size} programs, {phase}: left out, it would take too long")
                     continue
                 self.host.clean()
                 if phase != "first":
@@ -249,7 +249,7 @@ def whole_site(host, rounds):
                 once[match.group(1)] += float(match.group(2))
         for task, spent in once.items():
             tasks[task].append(spent)
-        say(f"site.yml: {taken:.1f} s, an empty play with facts: {seconds['empty'][-1]:.1f} s")
+        log(f"site.yml: {taken:.1f} s, an empty play with facts: {seconds['empty'][-1]:.1f} s")
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     by_task = {task: statistics.median(values) for task, values in tasks.items()}
     return {
@@ -292,7 +292,7 @@ def many_processes(host, number):
                 "processor_seconds": round(sum(float(line[1]) for line in usage), 2),
             }
         )
-        say(f"{size} processes, {step}: {seconds:.1f} s, {steps[-1]['memory_mib']} MiB")
+        log(f"{size} processes, {step}: {seconds:.1f} s, {steps[-1]['memory_mib']} MiB")
     return steps
 
 
@@ -336,7 +336,7 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         host = Host(scratch)
         try:
-            say("Making the host")
+            log("Making the host")
             host.create()
             host.play(ROOT / "site.yml")
             result["versions"].update(versions(host))

@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 
 import report
-from lab import ROOT, circumstances, say
+from lab import ROOT, circumstances, log
 
 HERE = Path(__file__).resolve().parent
 PINNED = ("pygearman==0.2.6", "gear==0.16.0")
@@ -411,7 +411,7 @@ def main():
                 started = time.monotonic()
                 bench.round(number)
                 taken = time.monotonic() - started
-                say(f"round {number + 1} of {options.rounds}: {taken:.0f} s")
+                log(f"round {number + 1} of {options.rounds}: {taken:.0f} s")
         finally:
             server.stop()
     result |= bench.result()

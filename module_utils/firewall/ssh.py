@@ -4,7 +4,7 @@
 """The ports by which users may be logged in to this host, which an allow-list must not guard.
 
 No single source knows them all: sudo drops SSH_CONNECTION, a socket unit listens for sshd, and an sshd that
-was told another port on its command line or since it was started listens elsewhere than its file states.
+has another port on its command line, or runs since before its file was changed, listens elsewhere than the file states.
 """
 
 from __future__ import annotations

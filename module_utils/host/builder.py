@@ -125,7 +125,9 @@ class Builder:
             # A hard link to a file of root's from elsewhere would hand that file out.
             ours = (found.st_dev, found.st_ino) in self._taken
         if not ours:
-            raise GearvisorError(f"{path} belongs to user {found.st_uid}, who has no part in this")
+            raise GearvisorError(
+                f"{path} belongs to user {found.st_uid}, which is not expected there"
+            )
 
     def _root(self):
         return (0, 0) if self._is_other() else (-1, -1)

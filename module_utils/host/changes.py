@@ -261,7 +261,7 @@ def undo(host, facts):
 
     A path that was changed by others since then is left as it is.
     """
-    said = []
+    reports = []
     for noted in reversed(facts["paths"]):
         path = host.path(noted["path"])
         files.remove_temporaries(path)
@@ -269,12 +269,12 @@ def undo(host, facts):
         if now == _digest(before):
             continue
         if now != noted["after"]:
-            said.append(f"{noted['path']} was changed since by others, and is left as it is")
+            reports.append(f"{noted['path']} was changed since by others, and is left as it is")
             continue
         put(path, before)
-        said.append(f"{noted['path']} is as it was before")
+        reports.append(f"{noted['path']} is as it was before")
     directories.remove_empty(*reversed(facts["directories"]))
-    return said
+    return reports
 
 
 def _noted(path, before, wanted):

@@ -60,7 +60,7 @@ def recover(host, undo, report_only=False):
         names = sorted(os.listdir(directory))
     except OSError:
         return []
-    said = []
+    reports = []
     for name in names:
         path = os.path.join(directory, name)
         if name.startswith("."):
@@ -72,25 +72,25 @@ def recover(host, undo, report_only=False):
         try:
             record = _read(path)
         except (OSError, ValueError, KeyError, TypeError, GearvisorError) as error:
-            said.append(
-                f"The journal {DIRECTORY}/{name} cannot be used: {error}. It is left as it is; see what it "
-                "says and remove it"
+            reports.append(
+                f"The journal {DIRECTORY}/{name} cannot be used: {error}. It is left as it is; inspect it "
+                "and remove it"
             )
             continue
         if _lives(host, record):
             continue
         if report_only:
-            said.append(
+            reports.append(
                 f"A run of {record['module']} was interrupted; the next run that is not in check mode takes "
                 "back what it left"
             )
             continue
-        said += _undo(host, undo, path, record)
-    return said
+        reports += _undo(host, undo, path, record)
+    return reports
 
 
 def _undo(host, undo, path, record):
-    said, left = [], []
+    reports, left = [], []
     for entry in reversed(record["entries"]):
         try:
             if entry["kind"] not in undo:
@@ -98,14 +98,14 @@ def _undo(host, undo, path, record):
             undone = undo[entry["kind"]](host, entry["facts"])
         except Exception as error:
             left.insert(0, entry)
-            said.append(f"{entry['kind']} could not be taken back: {error}")
+            reports.append(f"{entry['kind']} could not be taken back: {error}")
         else:
-            said += undone
+            reports += undone
     if left:
         _write(path, {**record, "entries": left})
     else:
         os.unlink(path)
-    found = f": {'; '.join(said)}" if said else ", and had left nothing to take back"
+    found = f": {'; '.join(reports)}" if reports else ", and had left nothing to take back"
     return [f"A run of {record['module']} was interrupted{found}"]
 
 
@@ -139,7 +139,7 @@ def _read(path):
     with os.fdopen(descriptor, "rb") as file:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or found.st_uid not in _trusted():
-            raise ValueError("it is not a file of root's")
+            raise ValueError("it is not a file that root owns")
         if found.st_size > _MAX_BYTES:
             raise ValueError("it is too large")
         record = json.loads(file.read())

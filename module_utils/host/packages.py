@@ -114,7 +114,7 @@ def remove(run, names, why="state: 'absent'"):
     if rc != 0:
         raise GearvisorError(
             f"{why} cannot remove {' '.join(names)}: {apt_reason(out + err)}. "
-            f"Run 'apt-get remove {' '.join(names)}' on the host to see it whole."
+            f"Run 'apt-get remove {' '.join(names)}' on the host to see its full output."
         )
 
 

@@ -127,7 +127,7 @@ def end_abandoned(seconds, proc="/proc"):
 
     apt and dpkg are waited for, up to *seconds*; everything else gets SIGTERM and then SIGKILL.
     """
-    said = []
+    reports = []
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         waited_for = {
@@ -136,7 +136,7 @@ def end_abandoned(seconds, proc="/proc"):
         if not waited_for:
             break
         names = ", ".join(f"{name} (pid {pid})" for pid, name in sorted(waited_for.items()))
-        said = [f"Waited for what an interrupted run had started: {names}"]
+        reports = [f"Waited for what an interrupted run had started: {names}"]
         time.sleep(0.2)
     left = {
         pid: (name, started(pid, proc))
@@ -151,11 +151,11 @@ def end_abandoned(seconds, proc="/proc"):
             time.sleep(0.05)
         if not _alive(left, proc):
             break
-    said += [
+    reports += [
         f"Ended {name} (pid {pid}), which an interrupted run had started"
         for pid, (name, _start) in sorted(left.items())
     ]
-    return said
+    return reports
 
 
 def _is_waited_for(pid, name, proc):

@@ -90,7 +90,9 @@ def _walk(path, trusted, itself):
             found = os.lstat(at)
         except OSError:
             if _sticky_and_shared(above):
-                weak = Weakness(above, "is open to all users, who could make what is missing in it")
+                weak = Weakness(
+                    above, "is open to all users, who could create what is missing in it"
+                )
             return os.path.join(at, *todo), weak
         if _sticky_and_shared(above) and found.st_uid not in trusted:
             return at, Weakness(at, f"belongs to {_user(found.st_uid)}")

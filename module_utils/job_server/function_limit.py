@@ -40,7 +40,7 @@ def commands(limits):
     return lines
 
 
-def tell(host, port, lines, pid=None, seconds=SECONDS):
+def send_commands(host, port, lines, pid=None, seconds=SECONDS):
     """Give gearmand the commands; wait for it so long, or until the process is gone. Raises OSError."""
     deadline = time.monotonic() + seconds
     while True:
@@ -53,7 +53,7 @@ def tell(host, port, lines, pid=None, seconds=SECONDS):
                     if not reply:
                         raise ConnectionResetError("gearmand closed the connection")
                     if not reply.startswith(b"OK"):
-                        say(f"gearmand answers {reply!r} to {line!r}")
+                        log(f"gearmand answers {reply!r} to {line!r}")
                 return
         except OSError:
             if time.monotonic() >= deadline or (pid and not os.path.exists(f"/proc/{pid}")):
@@ -61,7 +61,7 @@ def tell(host, port, lines, pid=None, seconds=SECONDS):
             time.sleep(0.1)
 
 
-def say(text):
+def log(text):
     print(f"max_queue.py: {text}", file=sys.stderr, flush=True)
 
 
@@ -77,9 +77,9 @@ def main(config, limits):
         with open(config, encoding="utf-8") as file:
             host, port = address(file.read())
         # systemd waits for this script, and passes the server's pid.
-        tell(host, port, lines, os.environ.get("MAINPID"))
+        send_commands(host, port, lines, os.environ.get("MAINPID"))
     except OSError as error:
-        say(f"the limits of {limits} are not set: {error}")
+        log(f"the limits of {limits} are not set: {error}")
 
 
 if __name__ == "__main__":

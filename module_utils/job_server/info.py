@@ -25,7 +25,7 @@ def check_servers(servers):
     for server in servers:
         try:
             if re.search(r"[\0- \x7f\ud800-\udfff]", server):
-                raise ValueError("it holds a blank, a control character or half of a character")
+                raise ValueError("it holds a blank, a control character or an incomplete character")
             parse_server(server)
         except ValueError as error:
             raise InvalidOption(

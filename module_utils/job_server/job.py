@@ -25,7 +25,7 @@ from .info import check_servers, check_timeout
 _WAYS_OUT = (
     (ServerUnavailable, "Start a job server there, or correct 'servers'"),
     (JobTimeout, "See with gearman_info that workers serve the function, or raise 'timeout'"),
-    (SubmitError, "The job server's own words; see its log"),
+    (SubmitError, "The job server reported that; see its log"),
     (JobException, "The function raised that; see the worker's log"),
     (JobFailed, "The worker gave no reason; see its log"),
 )
@@ -51,7 +51,7 @@ def _encoded(option, text):
         return text.encode()
     except UnicodeEncodeError:
         raise InvalidOption(
-            option, text[:40], "holds half of a character", "Use data_base64 for bytes"
+            option, text[:40], "holds an incomplete character", "Use data_base64 for bytes"
         ) from None
 
 

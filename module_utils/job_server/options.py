@@ -220,7 +220,7 @@ def typed_settings(given):
             "ssl",
             True,
             "would be accepted and change nothing: Debian builds gearmand without TLS, so it"
-            " speaks plain text whatever it is told",
+            " speaks plain text whatever its options",
             "Leave it out, and encrypt between hosts with the role gearman_tunnel",
         )
     values = {

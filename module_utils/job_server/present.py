@@ -163,8 +163,8 @@ def _apply(state, plan):
                 raise
             details = getattr(error, "details", {})
             log = details.get("log")
-            said = f". The last lines of its log: {log}" if log else ""
-            raise GearvisorError(f"{error}. {back}{said}", **details) from error
+            log_lines = f". The last lines of its log: {log}" if log else ""
+            raise GearvisorError(f"{error}. {back}{log_lines}", **details) from error
 
 
 def _bring_up(state, plan):
@@ -199,7 +199,7 @@ def _put_back(state, was_enabled):
         readiness.wait(keeper, current.started.address, state.request.ready_timeout)
         start_record.clear(state.host)
     except Exception as error:
-        return f"The old server could not be put back whole: {error}"
+        return f"The old server could not be restored completely: {error}"
     return "The old configuration is back, and the server runs with it"
 
 

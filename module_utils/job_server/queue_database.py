@@ -87,7 +87,7 @@ def check(request):
         raise InvalidOption(
             "password",
             "(not shown)",
-            f"is empty, longer than {_LONGEST_PASSWORD}, or holds NUL or half of a character",
+            f"is empty, longer than {_LONGEST_PASSWORD}, or holds NUL or an incomplete character",
             "Leave it out for a login by the system's user",
         )
 
@@ -145,12 +145,12 @@ def _start(server, host):
     rc, _out, err = run(["service", server.service, "start"])
     deadline = time.monotonic() + _START_SECONDS
     while True:
-        asked, _out, said = _ask(server, run, "SELECT 1;\n")
+        asked, _out, answer = _ask(server, run, "SELECT 1;\n")
         if asked == 0:
             return
         if rc != 0 or time.monotonic() >= deadline:
             raise GearvisorError(
-                f"{server.service} does not answer after its start: {(err if rc else said).strip()}. See its "
+                f"{server.service} does not answer after its start: {(err if rc else answer).strip()}. See its "
                 "log, then run this again"
             )
         time.sleep(0.2)

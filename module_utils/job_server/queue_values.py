@@ -31,7 +31,7 @@ def word(option, value):
         option,
         value,
         f"is empty, longer than {_LONGEST_WORD}, begins with '-' or holds white space, a quote, a backslash "
-        "or a letter beyond ASCII, which gearmand's file cannot carry",
+        "or a letter beyond ASCII, which gearmand's file cannot represent",
         "Use a name without them",
     )
 
@@ -59,7 +59,7 @@ def name_check(longest, words=frozenset(), prefix=None):
             raise InvalidOption(
                 option,
                 value,
-                "is a word that the database keeps for itself, and gearmand does not quote names in its SQL",
+                "is a reserved word of the database, and gearmand does not quote names in its SQL",
                 f"Choose another name, for example gearman_{value.lower()}",
             )
         return value
@@ -83,7 +83,7 @@ def path(option, value):
             option,
             value,
             "holds white space, a quote, a backslash, a control character or '--', which gearmand's file "
-            "cannot carry",
+            "cannot represent",
             f"Use for example {QUEUE_PATH}",
         )
     path = os.path.normpath(value)
@@ -104,7 +104,7 @@ def password(option, value):
         option,
         NOT_SHOWN,
         "is empty or holds white space, a quote, a backslash or a letter beyond ASCII, which gearmand's "
-        "file cannot carry",
+        "file cannot represent",
         "Use another password, or none and a login without one (docs/queues.md)",
     )
 
@@ -116,7 +116,7 @@ def any_password(option, value):
     raise InvalidOption(
         option,
         NOT_SHOWN,
-        "is empty, or holds NUL or half of a character",
+        "is empty, or holds NUL or an incomplete character",
         "Use another password, or leave it out for a login without one",
     )
 

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Where gearmand keeps background jobs: the queue types, typed and as gearmand's options. All pure.
 
-What is said of each type was measured with the gearmand of Debian 12 and 13; docs/queues.md has
+The statements about each type were measured with the gearmand of Debian 12 and 13; docs/queues.md has
 the figures, the scenario `queues` the tests.
 """
 

@@ -57,7 +57,7 @@ class Sentinels:
         kind, arguments = self._receive(Packet.JOB_CREATED, Packet.ERROR)
         if kind == Packet.ERROR:
             raise GearvisorError(
-                f"gearmand takes no delayed job for {function!r}, without which it cannot be closed to new "
+                f"gearmand refuses delayed jobs for {function!r}, without which it cannot be closed to new "
                 "jobs. Use restart: auto or force"
             )
         self._admin.cancel(arguments[0].decode())

@@ -79,7 +79,7 @@ class Workshop:
             if rc != 0:
                 raise GearvisorError(
                     f"method: 'source' could not build gearman {release.version} for PHP {version}: "
-                    f"{os.path.basename(command[0])} says: {_reason(out + err)}. "
+                    f"{os.path.basename(command[0])} failed: {_reason(out + err)}. "
                     "The extension in use was not touched",
                     output=(out + err).splitlines()[-60:],
                 )
@@ -123,7 +123,7 @@ class Workshop:
                 os.symlink(path, os.path.join(directory, path.name))
         ini = os.path.join(directory, f"20-{source.MODULE}.ini")
         write_text(ini, source.ini_text(extension), 0o644)
-        argv = [f"/usr/bin/php{version}", "-c", etc, *sapis.TELL_VERSION]
+        argv = [f"/usr/bin/php{version}", "-c", etc, *sapis.PRINT_VERSION]
         rc, out, err = self._builder.run(argv, environment={"PHP_INI_SCAN_DIR": directory})
         return sapis.version_in(version, sapi, rc, out, err)
 

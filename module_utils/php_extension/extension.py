@@ -323,7 +323,7 @@ class _Work:
             raise InvalidOption(
                 "method",
                 "source",
-                f"takes the place of {' '.join(names)}, which {' '.join(others)} cannot be without",
+                f"removes {' '.join(names)}, which {' '.join(others)} needs",
                 f"Remove {' '.join(others)} first, or stay with method: 'package'",
             )
         return sorted({*names, *going})

@@ -77,9 +77,7 @@ def choose(php, libgearman, version=None, candidates=RELEASES):
             php,
             f"has no release of gearman among {_listed(candidates)} that fits it"
             + (f" and libgearman {libgearman}" if libgearman else ""),
-            _way_out(
-                php, libgearman, "Pin one with version, and tell where it is with url or path"
-            ),
+            _way_out(php, libgearman, "Choose one with version, and give its url or path"),
         )
     release = next((known for known in RELEASES if known.version == version), Release(version))
     problems = misfits(release, php, libgearman)
@@ -99,7 +97,9 @@ def misfits(release, php, libgearman):
     if release.php and not _number(release.php[0]) <= _number(php) <= _number(release.php[1]):
         problems.append(f"works with PHP {release.php[0]} to {release.php[1]}, not with {php}")
     if release.libgearman and libgearman and _number(libgearman) < _number(release.libgearman):
-        problems.append(f"needs libgearman {release.libgearman} or later, and here is {libgearman}")
+        problems.append(
+            f"needs libgearman {release.libgearman} or later, and this host has {libgearman}"
+        )
     return problems
 
 
@@ -107,7 +107,7 @@ def _way_out(php, libgearman, advice):
     fitting = [release for release in RELEASES if not misfits(release, php, libgearman)]
     if not fitting:
         return f"No release that is known fits; try method: 'package', Debian's own for PHP {php}"
-    return f"What would work: {_listed(fitting)}. {advice}"
+    return f"Suitable releases: {_listed(fitting)}. {advice}"
 
 
 def _listed(releases):

@@ -5,7 +5,7 @@
 
 A SAPI is one way to run PHP (cli, fpm, apache2, cgi). Each has its own directory
 /etc/php/VERSION/SAPI/conf.d of links that phpenmod and phpdismod keep; see their manual pages.
-Those of fpm and apache2 are read by a process that stays, and that has to be told.
+Those of fpm and apache2 are read by a process that stays, and that has to be notified.
 """
 
 from __future__ import annotations
@@ -114,21 +114,21 @@ def prove(host, version, sapi=None, extension=None):
         directory = os.path.join(host.etc, version, sapi)
         argv = [php, "-c", directory]
         environment = {"PHP_INI_SCAN_DIR": os.path.join(directory, "conf.d")}
-    answer = host.run([*argv, *TELL_VERSION], environ_update=environment)
+    answer = host.run([*argv, *PRINT_VERSION], environ_update=environment)
     return version_in(version, sapi, *answer)
 
 
 # On a separate line, since PHP may be set up to print its warnings, too.
-TELL_VERSION = ["-r", f'echo "\\n", phpversion("{EXTENSION}");']
+PRINT_VERSION = ["-r", f'echo "\\n", phpversion("{EXTENSION}");']
 
 
 def version_in(version, sapi, rc, out, err):
-    """Return the extension's version in what PHP answers to TELL_VERSION. Raises GearvisorError for none."""
-    told, _newline, last = out.rpartition("\n")
+    """Return the extension's version in what PHP answers to PRINT_VERSION. Raises GearvisorError for none."""
+    output, _newline, last = out.rpartition("\n")
     if rc != 0 or not re.match(r"\d", last):
         raise GearvisorError(
             f"php: {version!r} does not load the extension {EXTENSION} for {sapi or 'itself'}: "
-            f"{(err.strip() or told.strip() or last.strip()) or 'it says nothing'}. "
+            f"{(err.strip() or output.strip() or last.strip()) or 'it printed nothing'}. "
             f"See '/usr/bin/php{version} --ri {EXTENSION}' and "
             f"'dpkg --verify php{version}-{EXTENSION}' on the host"
         )
@@ -174,7 +174,7 @@ def start(host, daemon):
     rc, out, err = host.run(["service", daemon.service, "restart"])
     if rc != 0:
         raise GearvisorError(
-            f"sapis: {daemon.service} does not start: {(err or out).strip() or 'it says nothing'}. "
+            f"sapis: {daemon.service} does not start: {(err or out).strip() or 'it printed nothing'}. "
             f"See '{' '.join(daemon.check)}' and the log of {daemon.service} on the host"
         )
 
@@ -193,7 +193,7 @@ def bring_up_to_date(host, daemon, extensions):
                 return
             time.sleep(0.05)
     raise GearvisorError(
-        f"sapis: {daemon.service} does not take the extension {EXTENSION} up: "
-        f"{(err or out).strip() or 'neither a reload nor a restart says why'}. "
+        f"sapis: {daemon.service} does not load the extension {EXTENSION}: "
+        f"{(err or out).strip() or 'neither a reload nor a restart shows why'}. "
         f"See '{' '.join(daemon.check)}' and the log of {daemon.service} on the host"
     )

@@ -49,7 +49,7 @@ def check_options(request):
         ):
             if value:
                 raise InvalidOption(
-                    option, value, "goes with method: 'source' only", "Set that, or leave this out"
+                    option, value, "applies to method: 'source' only", "Set that, or leave this out"
                 )
         return
     if request.version and not re.fullmatch(r"\d+(\.\d+)+\w*", request.version):
@@ -58,7 +58,7 @@ def check_options(request):
         )
     if request.path and request.url:
         raise InvalidOption(
-            "path", request.path, "cannot be together with url", "Leave one of them out"
+            "path", request.path, "cannot be combined with url", "Leave one of them out"
         )
     if request.path and not request.path.startswith("/"):
         raise InvalidOption(
@@ -84,9 +84,7 @@ def check_options(request):
             f"Take the 64 digits that sha256sum prints, or {UNVERIFIED!r} to accept any content",
         )
     if not (request.path or request.url or request.debian):
-        raise InvalidOption(
-            "debian", False, "leaves no place to get the tarball from", "Give url or path"
-        )
+        raise InvalidOption("debian", False, "leaves no source for the tarball", "Give url or path")
 
 
 def without_password(text):
@@ -178,7 +176,7 @@ def fetch(host, release, locations, scratch):
             problem = f"its SHA-256 sum is {actual}, not {location.sha256}"
         problems.append(without_password(f"{location.option} {location.address}: {problem}"))
     raise GearvisorError(
-        f"method: 'source' got no tarball of gearman {release.version}: "
+        f"method: 'source' found no usable tarball of gearman {release.version}: "
         f"{'; '.join(problems) or 'apt knows no mirror of Debian'}. "
         "The extension in use was not touched. Correct that, or give another url or path"
     )

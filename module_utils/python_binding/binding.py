@@ -134,7 +134,7 @@ def _check(request):
             raise InvalidOption(
                 "wheelhouse",
                 request.wheelhouse,
-                f"takes the place of every index, {option} included",
+                f"replaces every index, {option} included",
                 f"Leave out one of wheelhouse and {option}",
             )
         for url in urls:

@@ -95,7 +95,7 @@ class _Build:
         self._do(
             [request.python, "-I", "-m", "venv", self._target],
             f"venv: {request.venv!r}",
-            "See that there is room, and that nothing there is read-only",
+            "Check that the disk has free space and is not mounted read-only",
         )
         self._copy_wheelhouse()
         version = self._install_binding()
@@ -121,9 +121,9 @@ class _Build:
         proof += f"print(version({binding!r}))"
         rc, out, err = self._run([self._python, "-I", "-c", proof])
         if rc != 0 or out.strip() != version:
-            reason = _last_lines(err) or f"version {out.strip()} took the place of {version}"
+            reason = _last_lines(err) or f"version {out.strip()} replaced {version}"
             raise GearvisorError(
-                f"binding: {binding!r} does not import as it should in the new virtual "
+                f"binding: {binding!r} cannot be imported correctly in the new virtual "
                 f"environment: {reason}. What was in use before still is. See that the requirements "
                 "leave it alone"
             )

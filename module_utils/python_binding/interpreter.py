@@ -112,8 +112,8 @@ def _ask(run, path):
     try:
         return json.loads(out), None
     except ValueError:
-        said = re.sub(r"^timeout: failed to run command .*: ", "", (err or out).strip())
-        return None, "; ".join(said.splitlines()[-2:]) or f"exit code {rc}"
+        output = re.sub(r"^timeout: failed to run command .*: ", "", (err or out).strip())
+        return None, "; ".join(output.splitlines()[-2:]) or f"exit code {rc}"
 
 
 def _others():

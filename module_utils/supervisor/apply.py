@@ -141,7 +141,7 @@ class Run:
                 ).carry_out(undo)
                 sentences.append("The old definition is back")
         except Exception as error:
-            sentences.append(f"The old definition could not be put back whole: {error}")
+            sentences.append(f"The old definition could not be restored completely: {error}")
         return ". ".join([*sentences, *self._what_runs()])
 
     def _links_moved(self):

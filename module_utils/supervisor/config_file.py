@@ -68,7 +68,7 @@ def _quote(option, value):
             option,
             "(not shown)",
             "holds a line break or another control character, or white space followed by ';' or '#', "
-            "which Supervisor cannot carry",
+            "which Supervisor cannot represent",
             "Put it into a file that the program reads",
         )
     # A backslash in double quotes would change its meaning in Supervisor 4.4.
@@ -79,7 +79,7 @@ def _quote(option, value):
     raise InvalidOption(
         option,
         "(not shown)",
-        "holds quotes or backslashes in a mix that Supervisor cannot carry",
+        "holds quotes or backslashes in a mix that Supervisor cannot represent",
         "Put it into a file that the program reads",
     )
 

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """supervisord itself: Debian's package, set up, running, enabled and answering.
 
-Settings go into an included file of ours, which supervisord reads as if it
+Settings go into an included file of Gearvisor, which supervisord reads as if it
 were part of Debian's supervisord.conf, and into a systemd drop-in. Neither is
 ever a reason to restart a supervisord that runs, since that would restart
 every program: the limit of open files is raised from outside, and what only a

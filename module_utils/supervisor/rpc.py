@@ -190,7 +190,7 @@ class Supervisord:
     def _wrong_password(self):
         what = "another password than the one" if self._has_password else "a password, which is not"
         return PasswordWanted(
-            f"The socket wants a password (401 Unauthorized): supervisord's {self.path} wants {what} in "
+            f"The socket requires a password (401 Unauthorized): supervisord's {self.path} wants {what} in "
             "[unix_http_server] of its main file, supervisord.conf. Write 'username' and 'password' there, not into "
             "conf.d and not as a {SHA} hash, and restart supervisord if they have changed"
         )

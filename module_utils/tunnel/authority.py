@@ -33,7 +33,7 @@ from . import certificates
 _DAY = 24 * 60 * 60
 _MOST_DAYS = 36500
 # Of a certificate that is still good: it serves until all hosts know the next one.
-_IN_TIME = ("ends soon", "rotate")
+_IN_TIME = ("expires soon", "rotate")
 _NEXT = ".next"
 _CURVE = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
 _SUBJECT = "Gearvisor authority"
@@ -113,7 +113,7 @@ def check(request):
             "renew_days",
             request.renew_days,
             f"is not from 1 to {request.days - 1} (days: {request.days})",
-            "Renew before the end, but not at once",
+            "Give fewer days than the certificate is valid",
         )
     if request.authority_days > _MOST_DAYS:
         raise InvalidOption(
@@ -211,12 +211,12 @@ class _Authority:
     def due(self):
         """Return why the authority needs a certificate, or None."""
         if read_text(self._certificate) is None or read_text(self._key) is None:
-            return "there is none"
+            return "none exists"
         days = self.request.days + self.request.renew_days
         # It must still be valid when the certificates that it signs now are renewed.
-        if self._openssl_says("x509", "-checkend", str(days * _DAY), "-in", self._certificate):
+        if self._openssl_succeeds("x509", "-checkend", str(days * _DAY), "-in", self._certificate):
             return None
-        return "ends soon"
+        return "expires soon"
 
     def make(self):
         """Make a certificate; a key that is there stays, so certificates that it signed stay good."""
@@ -293,7 +293,7 @@ class _Authority:
         """Return why the host needs a certificate, or None."""
         certificate, key = (read_text(path) for path in self._paths(name, suffix))
         if certificate is None or key is None:
-            return "there is none"
+            return "none exists"
         identity = certificates.Identity(read_text(self._certificate), certificate, key)
         try:
             facts = certificates.check_as_client(identity)
@@ -306,7 +306,9 @@ class _Authority:
         left = facts.expires - self._now
         if left < self.request.renew_days * _DAY:
             # Runs that never reach all hosts must not let it end.
-            return "ends soon" if left > self.request.renew_days * _DAY / 2 else "ends very soon"
+            return (
+                "expires soon" if left > self.request.renew_days * _DAY / 2 else "expires very soon"
+            )
         return None
 
     @staticmethod
@@ -353,7 +355,7 @@ class _Authority:
                 f"{(err or out).strip()}. Is OpenSSL 1.1.1 or later installed there?"
             )
 
-    def _openssl_says(self, *arguments):
+    def _openssl_succeeds(self, *arguments):
         rc, _out, _err = self._run(["openssl", *arguments, "-noout"])
         return rc == 0
 

@@ -85,7 +85,7 @@ def typed_settings(serve, servers, extra_lines=(), pinned=False):
         raise InvalidOption(
             "servers",
             [],
-            "leaves nothing to tunnel, as there is no serve either",
+            "is empty and serve is not given, so there is nothing to tunnel",
             "Name the job servers, or use state: absent",
         )
     if serve is not None:
@@ -109,7 +109,7 @@ def typed_settings(serve, servers, extra_lines=(), pinned=False):
         for value in values:
             if values.count(value) > 1:
                 raise InvalidOption(
-                    f"servers.{field}", value, "is that of two job servers", "Give each its own"
+                    f"servers.{field}", value, "is used by two job servers", "Give each its own"
                 )
     for line in extra_lines:
         _check_extra_line(line)

@@ -110,7 +110,7 @@ def check_identity(identity, settings):
             error.part,
             "(PEM text)",
             str(error),
-            f"{_WAYS_OUT[error.part]}. This host's clock says {clock}",
+            f"{_WAYS_OUT[error.part]}. This host's clock shows {clock}",
         ) from None
 
 
@@ -175,7 +175,7 @@ def expiry_warnings(facts, now):
     if days >= _WARN_DAYS:
         return []
     return [
-        f"certificate: ends in {days} days, on {_date(facts.expires)}. "
+        f"certificate: expires in {days} days, on {_date(facts.expires)}. "
         "Give a new one; site.yml and playbooks/ca.yml renew those of the private authority"
     ]
 
@@ -288,11 +288,11 @@ def _try(settings, identity, host):
             [stunnel.STUNNEL, "stunnel.conf"], cwd=directory, seconds=_TRIAL_SECONDS
         )
     if rc != _ENDED_BY_TIMEOUT:
-        said = [line[4:] for line in err.splitlines() if line.startswith("[!]")] or [err.strip()]
+        reasons = [line[4:] for line in err.splitlines() if line.startswith("[!]")] or [err.strip()]
         raise InvalidOption(
             "extra_lines",
             list(settings.extra_lines),
-            f"is refused by stunnel: {'; '.join(said[-3:])}",
+            f"is refused by stunnel: {'; '.join(reasons[-3:])}",
             "Correct them; see stunnel(8)",
         )
 
@@ -321,8 +321,8 @@ def _apply(request, host, keeper, changes, process, retired):
         now = keeper.process()
         if process is not None and now is not None:
             keeper.reload(now)
-        said = f". The last lines of its log: {log}" if log else ""
-        raise GearvisorError(f"{error}. The old files are back{said}") from error
+        log_lines = f". The last lines of its log: {log}" if log else ""
+        raise GearvisorError(f"{error}. The old files are back{log_lines}") from error
     if retired or os.path.exists(host.path(RETIRED)):
         os.unlink(host.path(RETIRED))
 

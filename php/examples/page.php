@@ -38,7 +38,7 @@ if (!is_string($text) || $text === '') {
     } catch (RuntimeException $error) {
         http_response_code(503);
         error_log($error->getMessage());
-        $line = 'Nobody is there to do that. Try again later.';
+        $line = 'No worker is available. Try again later.';
     }
 }
 header('Content-Type: text/html; charset=utf-8');

@@ -21,7 +21,7 @@ final class Job extends \GearmanJob
     public const EXCEPTION = 'exception';
 
     private ?string $answer = null;
-    private string $said = '';
+    private string $errorText = '';
     private bool $sentData = false;
     private bool $isOver = false;
     private int $returnCode = GEARMAN_SUCCESS;
@@ -39,9 +39,9 @@ final class Job extends \GearmanJob
     }
 
     /** The text of an exception that the function sent itself. */
-    public function said(): string
+    public function errorText(): string
     {
-        return $this->said;
+        return $this->errorText;
     }
 
     /** Its function has returned: nothing may be sent any more. */
@@ -143,16 +143,16 @@ final class Job extends \GearmanJob
         return (int) $this->job->workloadSize();
     }
 
-    private function answers(string $answer, string $said = ''): bool
+    private function answers(string $answer, string $errorText = ''): bool
     {
         if (!$this->mayStillSend()) {
             return false;
         }
         if ($answer !== self::COMPLETED && $this->beforeFailure !== null) {
-            ($this->beforeFailure)($answer, $said);
+            ($this->beforeFailure)($answer, $errorText);
         }
         $this->answer = $answer;
-        $this->said = $said;
+        $this->errorText = $errorText;
         return true;
     }
 

@@ -8,7 +8,7 @@ declare(strict_types=1);
 
 namespace Gearvisor;
 
-/** Thrown by a worker's function: the client is told that the job failed, without an exception. */
+/** Thrown by a worker's function: the client learns that the job failed, without an exception. */
 final class JobFailed extends \RuntimeException
 {
 }

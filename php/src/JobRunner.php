@@ -115,7 +115,7 @@ final class JobRunner
             $text = 'raised ' . described($this->thrown) . " in $where$after";
             $this->report('error', $text, $more + ['where' => $where]);
         } elseif ($outcome !== 'done') {
-            $this->report('warning', $outcome === 'failed' ? 'failed' : "failed: {$job->said()}", $more);
+            $this->report('warning', $outcome === 'failed' ? 'failed' : "failed: {$job->errorText()}", $more);
         } elseif ($this->logJobs || $this->log->shows('debug')) {
             $this->report($this->logJobs ? 'info' : 'debug', 'done', $more);
         }
@@ -137,13 +137,13 @@ final class JobRunner
     }
 
     /** Keeps a job that fails now, before its failure is sent. */
-    private function keep(string $answer, string $said): void
+    private function keep(string $answer, string $errorText): void
     {
         if ($this->failedStore === null || $this->job === null) {
             return;
         }
         $thrown = $this->thrown;
-        $error = $thrown === null ? $said : described($thrown);
+        $error = $thrown === null ? $errorText : described($thrown);
         $attempt = FailedJob::attempt(
             $this->job,
             $thrown === null ? $this->outcome($answer) : $this->outcome(null),

@@ -46,16 +46,16 @@ final class Sockets
      * to do the next time; and it must know the function as long as one may come. Only to be called
      * between two jobs: to a worker that holds a job of the function, gearmand would hand it out again.
      *
-     * @return bool whether all servers were told
+     * @return bool whether all servers got it
      */
     public function announce(string $function, bool $isServed): bool
     {
         $packet = "\0REQ" . pack('NN', $isServed ? self::CAN_DO : self::CANT_DO, strlen($function)) . $function;
-        $told = 0;
+        $reached = 0;
         foreach (array_keys(array_intersect(openSockets(), $this->sockets)) as $descriptor) {
             $stream = @fopen("php://fd/$descriptor", 'w');
-            $told += (int) ($stream !== false && @fwrite($stream, $packet) === strlen($packet));
+            $reached += (int) ($stream !== false && @fwrite($stream, $packet) === strlen($packet));
         }
-        return $told === count($this->sockets);
+        return $reached === count($this->sockets);
     }
 }

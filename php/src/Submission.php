@@ -92,7 +92,7 @@ final class Submission
             },
             'Fail' => function (): void {
                 $this->outcome ??= [ClientCommand::FAILED,
-                    "{$this->request->function} failed: the worker's log tells why"];
+                    "{$this->request->function} failed: see the worker's log"];
             },
         ];
         foreach ($handlers as $kind => $handler) {

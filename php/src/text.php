@@ -46,7 +46,7 @@ function fileName(string $name): string
     return preg_replace('/^\./', '%2E', rawurlencode($name));
 }
 
-/** What a client and a log are told of something thrown: its class and its text. */
+/** What a client and the log get of a throwable: its class and its text. */
 function described(\Throwable $thrown): string
 {
     // An anonymous class has the path of its file after a NUL.

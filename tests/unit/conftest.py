@@ -19,7 +19,7 @@ if not PLUGINS.exists():
     # The directory is on the import path already, remembered as one that does not exist.
     importlib.invalidate_caches()
 
-# How long an example takes says how busy the machine is, nothing about the code.
+# How long an example takes depends on how busy the machine is, not on the code.
 hypothesis.settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )

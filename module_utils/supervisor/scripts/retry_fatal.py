@@ -102,7 +102,7 @@ class States:
                 os.fchmod(file.fileno(), 0o644)
             os.replace(self._path + ".tmp", self._path)
         except OSError as error:
-            say(f"{self._path} is not written: {error.strerror}")
+            log(f"{self._path} cannot be written: {error.strerror}")
 
 
 class Scores:
@@ -176,7 +176,7 @@ def make_directories(pattern="/etc/tmpfiles.d/gearvisor-*.conf"):
                     shutil.chown(directory, user, group)
                     os.chmod(directory, int(mode, 8))
             except (OSError, LookupError, ValueError) as error:
-                say(f"{directory} is not made: {error}")
+                log(f"{directory} cannot be created: {error}")
 
 
 def end_orphans():
@@ -186,7 +186,7 @@ def end_orphans():
     socket = os.environ["SUPERVISOR_SERVER_URL"].replace("unix://", "")
     found = orphans.find(supervisord=os.getppid(), socket=socket)
     if found:
-        say(
+        log(
             f"a former supervisord has left these, which are asked to leave: {orphans.named(found)}"
         )
         orphans.ask_to_leave(found, orphans.stop_signals(orphans.configuration()))
@@ -222,12 +222,12 @@ def start(supervisor, name):
     try:
         if supervisor.getProcessInfo(name)["statename"] == "FATAL":
             supervisor.startProcess(name, False)
-            say(f"{name} is started again")
+            log(f"{name} is started again")
     except xmlrpc.client.Fault as fault:
-        say(f"{name} is not started again: {fault.faultString}")
+        log(f"{name} is not started again: {fault.faultString}")
 
 
-def say(text):
+def log(text):
     print(time.strftime("%Y-%m-%dT%H:%M:%S%z"), text, file=sys.stderr, flush=True)
 
 
@@ -250,7 +250,7 @@ def serve(supervisor, delay, stdin, stdout, states, scores):
             if kind == "PROCESS_STATE_FATAL":
                 name = fatal_process(payload)
                 due.setdefault(name, time.monotonic() + delay)
-                say(f"{name} is FATAL; it is started again in {delay:g} s")
+                log(f"{name} is FATAL; it is started again in {delay:g} s")
             stdout.write("RESULT 2\nOKREADY\n")
             stdout.flush()
         for name in [name for name, at in due.items() if at <= time.monotonic()]:
@@ -260,7 +260,7 @@ def serve(supervisor, delay, stdin, stdout, states, scores):
         try:
             states.act(supervisor, time.monotonic())
         except (OSError, xmlrpc.client.Error) as error:
-            say(f"supervisord did not answer: {error}")
+            log(f"supervisord did not answer: {error}")
 
 
 def main():
@@ -271,7 +271,7 @@ def main():
     try:
         end_orphans()
     except (ImportError, KeyError, OSError) as error:
-        say(f"what a former supervisord may have left was not looked for: {error}")
+        log(f"what a former supervisord may have left was not looked for: {error}")
     serve(
         childutils.getRPCInterface(os.environ).supervisor,
         float(sys.argv[1]),

@@ -9,7 +9,7 @@ DATA = (
     "/var/log/gearman-job-server",
     "/var/log/supervisor",
 )
-# The packages that docs/uninstall.md says stay, as a user would remove them, with what came with them.
+# The packages that stay according to docs/uninstall.md, as a user would remove them, with what came with them.
 REMOVE_PACKAGES = (
     "apt-get -qq -y purge php-cli php-common python3-venv >/dev/null 2>&1"
     " && apt-get -qq -y --purge autoremove >/dev/null 2>&1"

@@ -181,7 +181,9 @@ class Serving:
         job = Job(lane.send, *assigned)
         function = self._functions.get(name)
         if function is None:
-            log.error("job %s is for %s, which this worker has not", job.handle, job.function)
+            log.error(
+                "job %s is for %s, which this worker does not serve", job.handle, job.function
+            )
             return encode(Packet.WORK_FAIL, handle)
         self._house.recorder.start(job, lane.number)
         self._under_way += 1

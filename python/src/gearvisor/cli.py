@@ -22,7 +22,7 @@ from .command_line import (
     TIMEOUT,
     USAGE,
     UsageError,
-    say,
+    print_message,
 )
 from .errors import (
     GearmanError,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 # What each command does; it is in the module command_NAME.
 COMMANDS = {
-    "worker": "serve functions until told to stop",
+    "worker": "serve functions until stopped",
     "submit": "submit a job and print its result",
     "status": "print the jobs and workers of each function",
     "top": "show what goes on, why it is slow, and what each worker of this host does",
@@ -73,19 +73,19 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return run(arguments)
     except UsageError as error:
-        return say(USAGE, str(error))
+        return print_message(USAGE, str(error))
     except ServerUnavailable as error:
-        return say(
+        return print_message(
             NO_SERVER,
             f"no job server answers: {error}. Check --server or GEARVISOR_SERVERS, and that"
             " gearmand runs and listens there",
         )
     except JobTimeout as error:
-        return say(TIMEOUT, f"--timeout {arguments.timeout:g}: {error}; it may still run")
+        return print_message(TIMEOUT, f"--timeout {arguments.timeout:g}: {error}; it may still run")
     except (JobFailed, JobException, SubmitError) as error:
-        return say(FAILED, f"function {arguments.function}: {error}")
+        return print_message(FAILED, f"function {arguments.function}: {error}")
     except GearmanError as error:
-        return say(FAILED, str(error))
+        return print_message(FAILED, str(error))
     except BrokenPipeError:  # the reader of the output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return OK

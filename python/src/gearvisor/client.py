@@ -58,7 +58,7 @@ class JobStatus(NamedTuple):
     """What a job server reports about a job.
 
     known: it has the job; false once the job is over (or was never there).
-    running: a worker has it. numerator, denominator: as the worker last said, else 0 and 0.
+    running: a worker has it. numerator, denominator: as the worker last reported, else 0 and 0.
     """
 
     known: bool

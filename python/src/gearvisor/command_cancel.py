@@ -19,7 +19,7 @@ from .command_line import (
     UsageError,
     add_server_options,
     print_json,
-    say,
+    print_message,
     servers,
     ssl_context,
 )
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         for address in servers(arguments):
             cancelled += cancel(address, function, store, ssl_context(arguments))
     except OSError as error:
-        return say(
+        return print_message(
             FAILED,
             f"{directory}: {error.strerror}; {cancelled} jobs were cancelled before. What is not"
             " kept is not cancelled. Run it as root, or name a --directory",

@@ -15,7 +15,7 @@ from .command_line import (
     TIMEOUT,
     add_server_options,
     print_json,
-    say,
+    print_message,
     seconds,
     servers,
     ssl_context,
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
                 "{function} on {server} has {queued} waiting and {running} running".format(**each)
                 for each in left
             ]
-            return say(
+            return print_message(
                 TIMEOUT,
                 f"--timeout {arguments.timeout:g}: {'; '.join(texts)}. Wait longer, or see with"
                 " `gearvisor status` whether workers serve it",

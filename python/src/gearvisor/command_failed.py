@@ -20,7 +20,7 @@ from .command_line import (
     UsageError,
     add_server_options,
     print_json,
-    say,
+    print_message,
     servers,
     ssl_context,
     table,
@@ -42,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     listing = verbs.add_parser("list", help="print the failed jobs, the newest first")
     show = verbs.add_parser("show", help="print all that is known of a failed job")
     again = verbs.add_parser("retry", help="submit failed jobs again, in the background")
-    drop = verbs.add_parser("drop", help="forget failed jobs, with their payloads")
+    drop = verbs.add_parser("drop", help="delete failed jobs, with their payloads")
     for verb in (again, drop):
         verb.add_argument("--all", action="store_true", help="all that the filters leave")
     show.add_argument("ids", nargs="+", metavar="ID", help="an id, or its beginning")
@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
         "drop": _drop,
     }
     for entry_id in failed_jobs.recover(arguments.directory):
-        say(OK, f"{entry_id}: its retry was cut off; it is listed again")
+        print_message(OK, f"{entry_id}: its retry was cut off; it is listed again")
     return verbs[arguments.verb](arguments)
 
 
@@ -125,7 +125,7 @@ def _list(arguments: argparse.Namespace) -> int:
     for name in hidden:
         text = f"{name}: its failed jobs are for root and the group gearvisor"
         if shown:
-            say(OK, text)
+            print_message(OK, text)
         else:
             errors(text)
     if arguments.json:
@@ -147,7 +147,7 @@ def _list(arguments: argparse.Namespace) -> int:
     if entries:
         sys.stdout.write(table(rows, texts=len(rows[0])))
     if more:
-        say(OK, f"the newest {len(entries)}; {len(places)} in all. --limit 0 shows all")
+        print_message(OK, f"the newest {len(entries)}; {len(places)} in all. --limit 0 shows all")
     return errors.code
 
 
@@ -235,7 +235,7 @@ def _retry(arguments: argparse.Namespace) -> int:
                 else:
                     done.append({"id": place.id, "function": entry["function"], "unique": unique})
         except ServerUnavailable:
-            say(FAILED, f"{len(done)} submitted again before the job servers were gone")
+            print_message(FAILED, f"{len(done)} submitted again before the job servers were gone")
             raise
     if arguments.json:
         print_json({"retried": done, "errors": errors.texts})
@@ -269,4 +269,4 @@ class Errors:
 
     def __call__(self, error: object) -> None:
         self.texts.append(str(error))
-        self.code = say(FAILED, str(error))
+        self.code = print_message(FAILED, str(error))

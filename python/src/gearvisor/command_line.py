@@ -26,7 +26,7 @@ OK, FAILED, USAGE, NO_SERVER, TIMEOUT = range(5)
 
 # Option, environment variable, meaning. All files are PEM.
 TLS_OPTIONS = (
-    ("--tls-ca", "GEARVISOR_TLS_CA", "certificates of the authorities the job server's must be of"),
+    ("--tls-ca", "GEARVISOR_TLS_CA", "CA certificates to check the job server's certificate with"),
     ("--tls-cert", "GEARVISOR_TLS_CERT", "certificate to show, with its chain"),
     ("--tls-key", "GEARVISOR_TLS_KEY", "private key of --tls-cert"),
 )
@@ -36,7 +36,7 @@ class UsageError(Exception):
     """The command line is wrong in a way argparse cannot see."""
 
 
-def say(code: int, text: str) -> int:
+def print_message(code: int, text: str) -> int:
     """Write a line to standard error, escaped, and return the exit code given."""
     sys.stderr.write(f"gearvisor: {escaped(text)}\n")
     return code

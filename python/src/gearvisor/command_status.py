@@ -17,7 +17,7 @@ from .command_line import (
     OK,
     add_server_options,
     print_json,
-    say,
+    print_message,
     seconds,
     servers,
     ssl_context,
@@ -100,5 +100,5 @@ def _once(
     if not documents and arguments.watch is None:
         raise ServerUnavailable.of_all(failures)
     for failure in failures:
-        say(NO_SERVER, str(failure))
+        print_message(NO_SERVER, str(failure))
     return NO_SERVER

@@ -65,14 +65,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         " --job-retries must not be 1 (default 1: no)",
     )
     limits = "; the worker then leaves with exit code 0, to be started again"
+    parser.add_argument("--max-jobs", type=count, metavar="N", help="serve at most N jobs" + limits)
     parser.add_argument(
-        "--max-jobs", type=count, metavar="N", help="serve at most so many jobs" + limits
+        "--max-seconds", type=seconds, metavar="S", help="serve for at most S seconds" + limits
     )
     parser.add_argument(
-        "--max-seconds", type=seconds, metavar="S", help="serve at most so many seconds" + limits
-    )
-    parser.add_argument(
-        "--max-rss", type=mebibytes, metavar="MIB", help="use at most so much memory" + limits
+        "--max-rss", type=mebibytes, metavar="MIB", help="use at most MIB of memory" + limits
     )
     parser.add_argument(
         "--splay",
@@ -93,7 +91,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--stop-timeout",
         type=seconds,
         metavar="S",
-        help="leave without the running job so many seconds after the first SIGTERM or SIGINT"
+        help="leave without the running job S seconds after the first SIGTERM or SIGINT"
         " (default: finish it)",
     )
     files = parser.add_argument_group(
@@ -163,7 +161,7 @@ def run(arguments: argparse.Namespace) -> int:
         serve(arguments, functions, _options(arguments, client_id))
     except OSError as error:
         raise UsageError(
-            f"--status-file {arguments.status_file}: {error.strerror}. Name a file in a folder that"
+            f"--status-file {arguments.status_file}: {error.strerror}. Name a file in a directory that"
             " exists and that this user may write to"
         ) from None
     return OK

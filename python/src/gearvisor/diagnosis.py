@@ -129,7 +129,7 @@ def _restarting(view: View, _: list[Function]) -> Iterator[Finding]:
             yield Finding(
                 CRITICAL,
                 f"{len(fatal)} of {len(processes)} processes of {_name(program)} are given up by"
-                " Supervisor (FATAL); their logs tell why",
+                " Supervisor (FATAL); see their logs",
             )
         failing = [
             each

@@ -132,7 +132,7 @@ def parse(content: bytes, entry_id: str) -> dict[str, Any]:
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if not isinstance(given, dict) or given.get("id") != entry_id:
-        raise ValueError("not the failed job that its name says")
+        raise ValueError("not the failed job that its name gives")
     version = given.get("version")
     if not isinstance(version, int) or not 0 < version <= VERSION:
         raise ValueError(f"version {version!r} of the format; this Gearvisor knows {VERSION}")

@@ -49,7 +49,9 @@ class JobRunner:
         job = Job(send, *assigned)
         function = self._functions.get(name)
         if function is None:
-            log.error("job %s is for %s, which this worker has not", job.handle, job.function)
+            log.error(
+                "job %s is for %s, which this worker does not serve", job.handle, job.function
+            )
             return encode(Packet.WORK_FAIL, handle)
         self._recorder.start(job)
         started = time.monotonic()

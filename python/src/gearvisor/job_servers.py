@@ -255,7 +255,7 @@ class JobServers:
             )
             if not server.hands_out_again:
                 log.warning(
-                    "no job of %s is asked for ahead: with its --job-retries of 1, one would be"
+                    "no job of %s is requested ahead: with its --job-retries of 1, one would be"
                     " lost with its worker. Set it to 2 or more, or to 0",
                     server.name,
                 )

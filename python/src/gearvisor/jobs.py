@@ -155,10 +155,10 @@ def outcome_of(error: BaseException | None) -> str:
 def text_of(error: BaseException) -> str:
     """Return an exception's type and text."""
     try:
-        said = str(error)
+        text = str(error)
     except Exception:
-        said = ""
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+        text = ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def traceback_of(error: BaseException) -> str:

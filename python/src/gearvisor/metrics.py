@@ -236,7 +236,7 @@ def _workers(out: _Text, view: View) -> None:
     )
     for name, key, help_text in (
         ("waits_total", "count", "Jobs whose wait is known."),
-        ("wait_seconds_total", "seconds", "Their waits together."),
+        ("wait_seconds_total", "seconds", "Sum of these waits."),
     ):
         out.add(
             f"gearvisor_worker_{name}",

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The binary protocol of Gearman: bytes to packets and back, without sockets.
 
-Facts are from the PROTOCOL document in gearmand's source tree unless said otherwise. A packet
+Facts are from the PROTOCOL document in gearmand's source tree unless stated otherwise. A packet
 is a magic word, its kind and the size of its body (12 bytes, big-endian), then the body: the
 arguments with NUL between them. Only the last argument may hold NUL itself.
 """

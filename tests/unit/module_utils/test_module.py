@@ -130,7 +130,7 @@ FAILURES = {
     ),
     "the disk": (
         'raise OSError(28, "No space left on device", "/etc/x")',
-        "The host refuses: [Errno 28] No space left on device: '/etc/x'. See to that",
+        "An operation on this host failed: [Errno 28] No space left on device: '/etc/x'. Correct",
         {},
     ),
     "a defect": ('{}["nothing"]', "KeyError: 'nothing'. Please report this", {}),

@@ -86,7 +86,7 @@ CASES = {
     ),
     "given up": (
         view(processes=[process(), process("mail_02", "FATAL", 9)]),
-        "critical: 1 of 2 processes of mail are given up by Supervisor (FATAL); their logs tell why",
+        "critical: 1 of 2 processes of mail are given up by Supervisor (FATAL); see their logs",
     ),
     "died in a job": (
         view(workers=[worker(alive=False, job=job(unique="order-17"))]),

@@ -183,7 +183,7 @@ def test_a_job_behind_one_that_kills_its_worker_is_not_lost(start, runs, wait_un
         start(server, options=options)
         wait_until(lambda: server.status("kills")[:2] == (0, 0), "all are done", 60)
         assert runs() == {"poison": retries, **{str(number): 1 for number in range(600)}}
-        assert (b"is asked for ahead" in logs) == (retries == 1)
+        assert (b"is requested ahead" in logs) == (retries == 1)
         with server.admin() as admin:
             assert not [name for name in admin.status() if name.startswith("gearvisor-retries")]
     finally:

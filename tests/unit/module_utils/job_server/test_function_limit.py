@@ -67,7 +67,7 @@ def test_without_limits_nobody_is_asked(limits, tmp_path):
 
 
 def test_a_server_that_does_not_answer_is_told_of(port, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(function_limit.tell, "__defaults__", (None, 0.1))
+    monkeypatch.setattr(function_limit.send_commands, "__defaults__", (None, 0.1))
     (tmp_path / "max_queue.json").write_text('{"resize": [3]}')
     conf = tmp_path / "gearmand.conf"
     conf.write_text(config.config_text(options.Settings(port=port)))
@@ -80,5 +80,5 @@ def test_a_server_that_is_gone_is_not_waited_for(port):
     gone.wait()
     started = time.monotonic()
     with pytest.raises(OSError, match="refused"):
-        function_limit.tell("127.0.0.1", port, ["version"], gone.pid)
+        function_limit.send_commands("127.0.0.1", port, ["version"], gone.pid)
     assert time.monotonic() - started < 5

@@ -114,7 +114,7 @@ def test_what_builds_is_nobody_and_inherits_nothing(tmp_path, monkeypatch):
         (
             "./configure",
             (1, "checking for gcc... no\n", "configure: error: no acceptable C compiler found\n"),
-            ["configure says", "no acceptable C compiler"],
+            ["configure failed", "no acceptable C compiler"],
         ),
         (
             "./configure",
@@ -124,9 +124,9 @@ def test_what_builds_is_nobody_and_inherits_nothing(tmp_path, monkeypatch):
         (
             "make",
             (2, "", "a.c:1:2: error: x undeclared\nmake: *** [a.lo] Error 1\n"),
-            ["make says", "x undeclared"],
+            ["make failed", "x undeclared"],
         ),
-        ("/usr/bin/phpize8.2", (127, "", "timeout: failed to run command"), ["phpize8.2 says"]),
+        ("/usr/bin/phpize8.2", (127, "", "timeout: failed to run command"), ["phpize8.2 failed"]),
     ],
 )
 def test_a_build_that_fails_says_why(tmp_path, word, output, words):

@@ -40,7 +40,7 @@ def test_row(version):
     for php, libgearman, reason in (
         (too_old, enough, f"PHP {oldest} to {newest}, not with {too_old}"),
         (too_new, enough, f"PHP {oldest} to {newest}, not with {too_new}"),
-        (newest, too_little, f"or later, and here is {too_little}"),
+        (newest, too_little, f"or later, and this host has {too_little}"),
     ):
         with pytest.raises(InvalidOption) as error:
             releases.choose(php, libgearman, version)
@@ -71,15 +71,15 @@ def test_the_articles_failure():
     with pytest.raises(InvalidOption) as error:
         releases.choose("5.4", WHEEZY, "1.1.2")
     assert str(error.value) == (
-        "version: '1.1.2' does not work on this host: it needs libgearman 1.1.0 or later, and here "
-        "is 0.33-2. What would work: 1.0.2, 1.0.3. Leave version out to get the newest of them"
+        "version: '1.1.2' does not work on this host: it needs libgearman 1.1.0 or later, and this "
+        "host has 0.33-2. Suitable releases: 1.0.2, 1.0.3. Leave version out to get the newest of them"
     )
 
 
 def test_the_articles_remedy_is_refused_on_a_current_debian():
     with pytest.raises(InvalidOption) as error:
         releases.choose("8.4", TRIXIE, "1.0.3")
-    for words in ("'1.0.3'", "PHP 5.1 to 5.6, not with 8.4", "What would work: 2.1.3, 2.1.4"):
+    for words in ("'1.0.3'", "PHP 5.1 to 5.6, not with 8.4", "Suitable releases: 2.1.3, 2.1.4"):
         assert words in str(error.value)
 
 
@@ -95,7 +95,7 @@ def test_only_releases_that_can_be_had_are_chosen():
     assert releases.choose("7.4", BOOKWORM, candidates=in_debian).version == "2.1.4"
     with pytest.raises(InvalidOption) as error:
         releases.choose("7.0", BOOKWORM, candidates=in_debian)
-    for words in ("php: '7.0'", "among 2.1.4", "What would work: 2.1.0", "2.1.3", "url or path"):
+    for words in ("php: '7.0'", "among 2.1.4", "Suitable releases: 2.1.0", "2.1.3", "url or path"):
         assert words in str(error.value)
 
 

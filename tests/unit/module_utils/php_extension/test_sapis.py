@@ -56,7 +56,7 @@ def test_prove(answer, version):
     [
         ((0, "\n", "PHP Warning:  undefined symbol: x"), "undefined symbol: x"),
         ((0, "Warning: Unable to load\n", ""), "Unable to load"),
-        ((139, "", ""), "says nothing"),
+        ((139, "", ""), "printed nothing"),
         ((255, "\n2.1.4", "Fatal error"), "Fatal error"),
     ],
 )
@@ -191,7 +191,7 @@ def test_a_restart_where_a_reload_does_not_do(tmp_path, monkeypatch, after_reloa
 
 def test_nothing_helps(tmp_path, monkeypatch):
     machine = Machine(tmp_path, [FPM, DEBIANS])
-    with pytest.raises(GearvisorError, match="does not take the extension gearman up"):
+    with pytest.raises(GearvisorError, match="does not load the extension gearman"):
         bring_up_to_date(machine, monkeypatch)
 
 

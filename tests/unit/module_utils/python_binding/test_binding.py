@@ -203,7 +203,7 @@ def test_what_cannot_be_built_leaves_the_old_serving(host, request_for, wheelhou
     told = refused("app==1.0 --hash=sha256:" + "0" * 64)
     assert "Expected sha256 000" in told
     told = refused("gearvisor==99")
-    assert "binding: 'gearvisor'" in told and "version 99 took the place of" in told
+    assert "binding: 'gearvisor'" in told and "version 99 replaced" in told
     # A package of that name and version is not what the pin means.
     wheelhouse.add("pygearman", binding.PYGEARMAN)
     told = refused(binding="pygearman")

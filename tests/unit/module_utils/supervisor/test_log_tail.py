@@ -93,7 +93,7 @@ def test_a_socket_with_a_password_is_named_at_once(idle, check_mode):
     )
     idle.start(ready=False)
     idle.wait_for_socket()
-    with pytest.raises(GearvisorError, match="The socket wants a password") as caught:
+    with pytest.raises(GearvisorError, match="The socket requires a password") as caught:
         idle.converge({"mail": {"command": "/bin/sleep 60"}}, check_mode=check_mode)
     assert "supervisord.conf" in str(caught.value)
     assert "hunter2" not in str(caught.value)

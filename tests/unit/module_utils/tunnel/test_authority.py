@@ -33,7 +33,7 @@ def test_check_mode_tells_and_makes_nothing(tmp_path):
     request = authority.Request(str(tmp_path / "none"), {"job1": authority.Host(("job1",), True)})
     result = authority.converge(request, None, check_mode=True)
     assert result.actions == [
-        "make the authority's certificate (there is none)",
+        "make the authority's certificate (none exists)",
         "issue a certificate for job1 (new authority)",
     ]
     assert not (tmp_path / "none").exists()
@@ -60,9 +60,9 @@ def other(**changes):
             {"hosts": other(names=("job1", "192.0.2.11", "2001:db8::b"), server=False)},
             ["job1 (other purpose)"],
         ),
-        ({"hosts": {"new": authority.Host(("new",))}}, ["new (there is none)"]),
+        ({"hosts": {"new": authority.Host(("new",))}}, ["new (none exists)"]),
         ({"days": 500, "renew_days": 364}, []),
-        ({"days": 500, "renew_days": 366}, ["job1 (ends soon)", "worker_1 (ends soon)"]),
+        ({"days": 500, "renew_days": 366}, ["job1 (expires soon)", "worker_1 (expires soon)"]),
         ({"rotate": True}, ["job1 (rotate)", "worker_1 (rotate)"]),
     ],
 )
@@ -85,7 +85,7 @@ def test_renewed_authority_keeps_its_key_so_certificates_stay_good(fresh):
     before, key = directory.read("ca.pem"), directory.read("ca.key")
     old = directory.identity("worker_1")
     actions = directory.converge(authority_days=3650, days=400)
-    assert actions == ["make the authority's certificate (ends soon)"]
+    assert actions == ["make the authority's certificate (expires soon)"]
     assert directory.read("ca.pem") != before and directory.read("ca.key") == key
     # In both directions, as hosts meet that have the one and the other.
     assert certificates.check_as_client(old._replace(ca=directory.read("ca.pem")))
@@ -98,7 +98,7 @@ def test_new_authority_means_new_certificates(fresh):
     (directory.path / "ca.key").unlink()
     (directory.path / "ca.pem").unlink()
     actions = directory.converge()
-    assert actions[0] == "make the authority's certificate (there is none)"
+    assert actions[0] == "make the authority's certificate (none exists)"
     assert [action.partition(" (")[0] for action in actions[1:]] == ISSUED
     assert directory.converge() == []
 
@@ -202,7 +202,7 @@ authority_names = ["job1", "worker_1"]
 def test_what_is_no_good_is_replaced_at_once(fresh):
     directory = fresh()
     (directory.path / "hosts/job1.pem").unlink()
-    assert directory.converge(stage=True) == ["issue a certificate for job1 (there is none)"]
+    assert directory.converge(stage=True) == ["issue a certificate for job1 (none exists)"]
 
 
 def test_a_host_that_left_and_came_back_has_a_new_key(fresh):
@@ -256,7 +256,7 @@ def test_one_that_ends_very_soon_does_not_wait(fresh):
     directory = fresh()
     late = {"days": 1500, "renew_days": 1000, "stage": True}
     assert directory.converge(check_mode=True, **late) == [
-        f"issue a certificate for {name} (ends very soon)" for name in authority_names
+        f"issue a certificate for {name} (expires very soon)" for name in authority_names
     ]
     directory.converge(days=1500, rotate=True, stage=True)
     assert directory.converge(**late)[0] == "use the next certificate for job1"

@@ -34,7 +34,7 @@ def test_a_certificate_that_fits_passes(made, host, settings):
 )
 def test_one_that_does_not_is_refused_with_the_way_out(made, host, settings):
     with pytest.raises(
-        InvalidOption, match=r"^certificate: .*playbooks/ca\.yml.* clock says "
+        InvalidOption, match=r"^certificate: .*playbooks/ca\.yml.* clock shows "
     ) as no:
         tunnel.check_identity(made.identity(host), settings)
     assert no.value.details["option"] == "certificate"
@@ -52,4 +52,4 @@ def test_an_end_that_is_near_is_told(days, warned):
     warnings = tunnel.expiry_warnings(Facts(int(1000 + days * DAY), frozenset()), 1000)
     assert bool(warnings) is warned
     if warned:
-        assert f"ends in {int(days)} days" in warnings[0]
+        assert f"expires in {int(days)} days" in warnings[0]
