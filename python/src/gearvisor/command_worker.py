@@ -161,8 +161,8 @@ def run(arguments: argparse.Namespace) -> int:
         serve(arguments, functions, _options(arguments, client_id))
     except OSError as error:
         raise UsageError(
-            f"--status-file {arguments.status_file}: {error.strerror}. Name a file in a directory that"
-            " exists and that this user may write to"
+            f"--status-file {arguments.status_file}: {error.strerror}. Name a file in a directory"
+            " that exists and that this user may write to"
         ) from None
     return OK
 
