@@ -62,7 +62,8 @@ def send_commands(host, port, lines, pid=None, seconds=SECONDS):
 
 
 def log(text):
-    print(f"max_queue.py: {text}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"max_queue.py: {text}\n")
+    sys.stderr.flush()
 
 
 def main(config, limits):

@@ -21,6 +21,7 @@ MOST_BYTES = 64 * 1024 * 1024
 MOST_MEMBERS = 10_000
 # Of a header that tarfile reads whole, such as one with a long name.
 _MOST_HEADER = 64 * 1024
+_SPARSE = tarfile.GNUTYPE_SPARSE
 _TYPES = (
     *(tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE),
     *(tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.CONTTYPE),
@@ -68,12 +69,10 @@ def stated_version(source):
 class _Member(tarfile.TarInfo):
     """A member whose header is looked at before tarfile reads what belongs to it."""
 
-    def _proc_member(self, tar):
-        if (
-            self.type not in _TYPES and self.size > _MOST_HEADER
-        ) or self.type == tarfile.GNUTYPE_SPARSE:
+    def _proc_member(self, tarfile):
+        if (self.type not in _TYPES and self.size > _MOST_HEADER) or self.type == _SPARSE:
             raise GearvisorError(f"it has a header of {self.size} bytes, or one of a sparse file")
-        return super()._proc_member(tar)
+        return super()._proc_member(tarfile)
 
 
 def _checked(tar):

@@ -93,7 +93,7 @@ def parse(request):
     try:
         server.realize(args=["-c", request["config"]], doc="")
     except Refused as error:
-        text = str(error).split("\nFor help")[0].strip()
+        text = str(error).partition("\nFor help")[0].strip()
         return text[len("Error: ") :] if text.startswith("Error: ") else text, owners
     except Exception as error:
         return f"{type(error).__name__}: {error}", owners

@@ -227,14 +227,17 @@ def main(arguments):
     orphans = find(socket=socket_of(parser))
     if not orphans:
         return
-    print(
-        f"A former supervisord has left these, which are asked to leave: {named(orphans)}",
-        flush=True,
-    )
+    report(f"A former supervisord has left these, which are asked to leave: {named(orphans)}")
     ask_to_leave(orphans, stop_signals(parser))
     left = wait(orphans, float(arguments[0]))
     if left:
-        print(f"These finish their jobs first: pid {', '.join(map(str, left))}", flush=True)
+        report(f"These finish their jobs first: pid {', '.join(map(str, left))}")
+
+
+def report(text):
+    """Print the line at once, for the journal."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -228,7 +228,8 @@ def start(supervisor, name):
 
 
 def log(text):
-    print(time.strftime("%Y-%m-%dT%H:%M:%S%z"), text, file=sys.stderr, flush=True)
+    sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {text}\n")
+    sys.stderr.flush()
 
 
 def serve(supervisor, delay, stdin, stdout, states, scores):

@@ -55,7 +55,7 @@ def parse_status(reply: bytes) -> dict[str, FunctionStatus]:
 
 def parse_priorities(reply: bytes) -> dict[str, tuple[int, int, int]]:
     """Return what `prioritystatus` listed; raises ValueError as parse_status does."""
-    return {name: (high, normal, low) for name, (high, normal, low, _) in _rows(reply, 4)}
+    return {name: (high, normal, low) for name, (high, normal, low, _end) in _rows(reply, 4)}
 
 
 def _rows(reply: bytes, columns: int) -> Iterator[tuple[str, list[int]]]:

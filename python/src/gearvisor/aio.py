@@ -291,7 +291,7 @@ class Worker:
             chores = asyncio.ensure_future(self._keep_house())
             lanes = [
                 asyncio.ensure_future(self._serving.serve(*server, turn, number))
-                for number, turn in enumerate(asyncio.Lock() for _ in range(self._concurrency))
+                for number, turn in enumerate(asyncio.Lock() for _turn in range(self._concurrency))
                 for server in self._servers
             ]
             waiting: list[asyncio.Future[Any]] = [stop, chores, *lanes]

@@ -204,10 +204,10 @@ class Serving:
     async def _result(self, function: Function, job: Job) -> bytes | str | None:
         """Return what the function returns; raises what it raises, and JobTimeLimit."""
         task = asyncio.ensure_future(_call(function, job))
-        done, _ = await asyncio.wait({task}, timeout=self._job_timeout)
+        done, _pending = await asyncio.wait({task}, timeout=self._job_timeout)
         if not done:
             task.cancel()
-            done, _ = await asyncio.wait({task}, timeout=deadlines.GRACE)
+            done, _pending = await asyncio.wait({task}, timeout=deadlines.GRACE)
             if not done:
                 deadlines.leave(
                     f"a job went on for {deadlines.GRACE:g} s past the limit of"

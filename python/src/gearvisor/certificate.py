@@ -25,18 +25,18 @@ def valid_until(pem: bytes) -> float:
         raise ValueError("no certificate in PEM form")
     try:
         der = binascii.a2b_base64(found[1])
-        _, certificate, _ = _element(der)
-        _, signed, _ = _element(certificate)
-        tag, _, rest = _element(signed)
+        _tag, certificate, _rest = _element(der)
+        _tag, signed, _rest = _element(certificate)
+        tag, _value, rest = _element(signed)
         if tag == _EXPLICIT_0:
-            _, _, rest = _element(rest)  # the serial number
+            _tag, _value, rest = _element(rest)  # the serial number
         for _member in range(2):  # signature, issuer
-            _, _, rest = _element(rest)
-        tag, validity, _ = _element(rest)
+            _tag, _value, rest = _element(rest)
+        tag, validity, _rest = _element(rest)
         if tag != _SEQUENCE:
             raise ValueError("no validity")
-        _, _, rest = _element(validity)
-        tag, moment, _ = _element(rest)
+        _tag, _value, rest = _element(validity)
+        tag, moment, _rest = _element(rest)
         if tag == _UTC_TIME:  # years 50 to 99 are of the last century
             moment = (b"19" if moment[:2] >= b"50" else b"20") + moment
         elif tag != _GENERALIZED_TIME:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import signal
-import sys
 
 from .command_line import (
     OK,
@@ -94,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _leave(_number: int, _frame: object) -> None:
-    sys.exit(OK)
+    raise SystemExit(OK)
 
 
 def _address(text: str) -> str:

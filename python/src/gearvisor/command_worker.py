@@ -255,7 +255,7 @@ def _serve_async(
 
 def _load(loaded: dict[str, Any], spec: str) -> None:
     """Add the functions that an argument names; raises UsageError."""
-    name, _, target = spec.rpartition("=")
+    name, _equals, target = spec.rpartition("=")
     module_name, colon, path = target.partition(":")
     try:
         module = importlib.import_module(module_name)

@@ -65,7 +65,7 @@ def _name(text: str) -> str:
 # The rules
 
 
-def _rollout(view: View, _: list[Function]) -> Iterator[Finding]:
+def _rollout(view: View, _rows: list[Function]) -> Iterator[Finding]:
     rollout = view.rollout
     if rollout is None:
         return
@@ -82,14 +82,14 @@ def _rollout(view: View, _: list[Function]) -> Iterator[Finding]:
         yield Finding(NOTICE, text)
 
 
-def _servers_down(view: View, _: list[Function]) -> Iterator[Finding]:
+def _servers_down(view: View, _rows: list[Function]) -> Iterator[Finding]:
     for server in view.servers:
         if not server.up:
             error = escaped(server.error, 200)
             yield Finding(CRITICAL, f"job server {server.address} does not answer: {error}")
 
 
-def _without_workers(_: View, rows: list[Function]) -> Iterator[Finding]:
+def _without_workers(_view: View, rows: list[Function]) -> Iterator[Finding]:
     for row in rows:
         if row.waiting and not row.workers and row.paused_since is None:
             yield Finding(CRITICAL, f"no worker serves {_name(row.name)}; {_wait(row.waiting)}")
@@ -119,7 +119,7 @@ def _busy(view: View, rows: list[Function]) -> Iterator[Finding]:
         yield Finding(WARNING if age else NOTICE, f"{text}; {_wait(row.waiting)}{age}")
 
 
-def _restarting(view: View, _: list[Function]) -> Iterator[Finding]:
+def _restarting(view: View, _rows: list[Function]) -> Iterator[Finding]:
     programs = defaultdict(list)
     for process in view.processes or ():
         programs[process.program].append(process)
@@ -144,7 +144,7 @@ def _restarting(view: View, _: list[Function]) -> Iterator[Finding]:
             )
 
 
-def _died(view: View, _: list[Function]) -> Iterator[Finding]:
+def _died(view: View, _rows: list[Function]) -> Iterator[Finding]:
     for worker in view.workers:
         job = worker.facts["job"]
         if not worker.alive and job is not None:
@@ -158,7 +158,7 @@ def _died(view: View, _: list[Function]) -> Iterator[Finding]:
         yield Finding(WARNING, f"{died} times a worker of this host died in a job; see their logs")
 
 
-def _long_jobs(view: View, _: list[Function]) -> Iterator[Finding]:
+def _long_jobs(view: View, _rows: list[Function]) -> Iterator[Finding]:
     longest: dict[str, list[tuple[float, Worker]]] = defaultdict(list)
     for worker in view.workers:
         for job in (worker.facts["job"], *worker.facts["other_jobs"]):
@@ -178,7 +178,7 @@ def _long_jobs(view: View, _: list[Function]) -> Iterator[Finding]:
         )
 
 
-def _failing(_: View, rows: list[Function]) -> Iterator[Finding]:
+def _failing(_view: View, rows: list[Function]) -> Iterator[Finding]:
     for row in rows:
         if row.done + row.failed >= FEW and row.failed >= SHARE * (row.done + row.failed):
             yield Finding(
@@ -188,7 +188,7 @@ def _failing(_: View, rows: list[Function]) -> Iterator[Finding]:
             )
 
 
-def _memory(view: View, _: list[Function]) -> Iterator[Finding]:
+def _memory(view: View, _rows: list[Function]) -> Iterator[Finding]:
     programs = defaultdict(list)
     for worker in view.workers:
         if worker.alive and (worker.facts["rss"] or 0) > 0:
@@ -206,7 +206,7 @@ def _memory(view: View, _: list[Function]) -> Iterator[Finding]:
             yield Finding(WARNING, f"{_name(worker.name)} uses {rss:.0f} MiB, {text}")
 
 
-def _disconnected(view: View, _: list[Function]) -> Iterator[Finding]:
+def _disconnected(view: View, _rows: list[Function]) -> Iterator[Finding]:
     lost: Counter[str] = Counter()
     known: Counter[str] = Counter()
     for worker in view.workers:
@@ -222,7 +222,7 @@ def _disconnected(view: View, _: list[Function]) -> Iterator[Finding]:
             )
 
 
-def _unkept(view: View, _: list[Function]) -> Iterator[Finding]:
+def _unkept(view: View, _rows: list[Function]) -> Iterator[Finding]:
     unwritten = sum(worker.facts["failed_jobs"]["unwritten"] for worker in view.workers)
     if unwritten:
         yield Finding(

@@ -139,7 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
             text = metrics.text(*self.server.watcher.look())
             self._answer("text/plain; version=0.0.4; charset=utf-8", text)
         elif path == "/":
-            view, certificates, _ = self.server.watcher.look()
+            view, certificates, _since = self.server.watcher.look()
             self._answer(
                 "text/html; charset=utf-8", page.page(view, certificates, os.uname().nodename)
             )

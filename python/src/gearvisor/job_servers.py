@@ -62,7 +62,7 @@ class Lane:
                     event = self.session.next_event()
         except ProtocolError as error:
             raise ProtocolError(f"{self.connection.server}: {error}") from None
-        if type(event) is Complaint:
+        if isinstance(event, Complaint):
             log.warning("%s replied with an error: %s", self.connection.server, event.text)
         return event
 

@@ -202,7 +202,7 @@ def _arguments(buffer: bytes | bytearray, start: int, end: int, count: int) -> l
     if end - start < _SMALL:
         return bytes(buffer[start:end]).split(b"\0", count - 1) if count else []
     arguments = []
-    for _ in range(count - 1):
+    for _argument in range(count - 1):
         at = buffer.find(b"\0", start, end)
         if at < 0:
             break

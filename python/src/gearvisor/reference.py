@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 from .errors import JobFailed
@@ -26,7 +27,7 @@ def echo(job: Job) -> bytes:
 def sleep(job: Job) -> str:
     """Sleep the seconds the payload gives as text, an hour at most; return the seconds slept."""
     seconds = float(job.data)
-    if not seconds >= 0:  # also true for nan
+    if seconds < 0 or math.isnan(seconds):
         raise ValueError(f"cannot sleep {seconds:g} seconds")
     seconds = min(seconds, MAX_SLEEP)
     time.sleep(seconds)

@@ -80,7 +80,7 @@ def _forget(connect: Callable[[], Connection], name: bytes) -> None:
     """
     try:
         connection = connect()
-        for _ in range(20):
+        for _try in range(20):
             connection.send(b"drop function %s\r\n" % name)
             if (connection.read(TIMEOUT) or b"").startswith(b"OK"):
                 break

@@ -147,10 +147,10 @@ class Serving:
         waiting_since, missing = 0.0, 0
         while True:
             event = lane.receive(job_servers.POLL)
-            if type(event) is Assigned or type(event) is NoJob:
+            if isinstance(event, (Assigned, NoJob)):
                 if not server.answered:
                     self._answered(server)
-                return event if type(event) is Assigned else None
+                return event if isinstance(event, Assigned) else None
             now = time.monotonic()
             if event is None:
                 self._deadlines.rest()

@@ -21,14 +21,13 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from . import job_runner, job_servers, limits, serving
+from . import job_runner, job_servers, jobs, limits, serving
 from .connection import parse_servers
 from .deadlines import Deadlines
 from .errors import ProtocolError, ServerUnavailable
 from .housekeeping import Housekeeping
 from .job_runner import JobRunner
 from .job_servers import JobServers
-from .jobs import Job as Job  # which belongs to this module's interface
 from .jobs import is_async_callable, log
 from .protocol import MAX_CLIENT_ID, MAX_PACKET, Packet, check_client_id, check_function
 from .serving import Serving
@@ -50,6 +49,7 @@ ANSWER_TIMEOUT_BUSY = job_servers.ANSWER_TIMEOUT_BUSY
 RETRY_FIRST, RETRY_MOST = job_servers.RETRY_FIRST, job_servers.RETRY_MOST
 MEMORY_CHECK = limits.MEMORY_CHECK
 Function = job_runner.Function
+Job = jobs.Job
 
 
 class Worker:
