@@ -33,6 +33,9 @@ _OF_INTEREST = [
     *source.BUILD_PACKAGES,
     *source.TEST_PACKAGES,
 ]
+# What version 0.1.0 had beside worker.php; a user's own file of that name is left.
+_FORMER_FILES = ("functions.php", "reports.php", "timers.php")
+_OURS = "Copyright: Gearvisor contributors"
 
 
 class Request(NamedTuple):
@@ -79,7 +82,10 @@ def check_request(request):
 
 
 def worker_texts(request):
-    """Return {path: text} of the worker's files. Raises InvalidOption for names and places that cannot be."""
+    """Return {path: text, or None for one of a former version} of the worker's files.
+
+    Raises InvalidOption for names and places that cannot be.
+    """
     if not request.worker_files:
         return {}
     if not (request.worker_directory or "").startswith("/"):
@@ -98,10 +104,15 @@ def worker_texts(request):
                 "is not a path below worker_directory",
                 "Leave out .. and a slash in front",
             )
-    return {
+    texts = {
         os.path.join(request.worker_directory, name): text
         for name, text in sorted(request.worker_files.items())
     }
+    for name in _FORMER_FILES:
+        path = os.path.join(request.worker_directory, name)
+        if path not in texts and _OURS in (read_text(path) or ""):
+            texts[path] = None
+    return texts
 
 
 def converge(request, host, check_mode=False):

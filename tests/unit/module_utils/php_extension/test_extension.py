@@ -1,6 +1,8 @@
 # Copyright: Gearvisor contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+import os
+
 import pytest
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import (
     GearvisorError,
@@ -477,6 +479,22 @@ def test_worker_files_are_written_once(tmp_path):
     assert (first["changed"], first["files"]) == (True, [path])
     assert (tmp_path / "php/src/Worker.php").read_text() == "<?php\n"
     assert not converge(request_, where)["changed"]
+
+
+def test_files_of_version_0_1_0_go_and_those_of_others_stay(tmp_path):
+    machine = Machine(tmp_path, PACKAGED)
+    machine.enable()
+    directory = tmp_path / "php"
+    directory.mkdir()
+    (directory / "functions.php").write_text("<?php\n\n// Copyright: Gearvisor contributors\n")
+    (directory / "reports.php").write_text("<?php\n// ours, they said\n")
+    request_ = extension.Request(
+        worker_directory=str(directory), worker_files={"worker.php": "<?php\n"}
+    )
+    first = converge(request_, machine.host)
+    assert first["files"] == [str(directory / "functions.php"), str(directory / "worker.php")]
+    assert sorted(os.listdir(directory)) == ["reports.php", "worker.php"]
+    assert not converge(request_, machine.host)["changed"]
 
 
 @pytest.mark.parametrize(
