@@ -106,13 +106,13 @@ def worker_texts(request):
             )
     texts = {
         os.path.join(request.worker_directory, name): text
-        for name, text in sorted(request.worker_files.items())
+        for name, text in request.worker_files.items()
     }
     for name in _FORMER_FILES:
         path = os.path.join(request.worker_directory, name)
         if path not in texts and _OURS in (read_text(path) or ""):
             texts[path] = None
-    return texts
+    return dict(sorted(texts.items()))
 
 
 def converge(request, host, check_mode=False):
