@@ -84,6 +84,14 @@ def _check_listen(name, value):
             "gearmand takes one: use 0.0.0.0 or :: for all addresses, limited by a firewall, or a name of "
             "several addresses",
         )
+    host, colon, port = value.rpartition(":")
+    if (value.count(":") == 1 or value.startswith("[")) and colon and re.fullmatch("[0-9]+", port):
+        raise InvalidOption(
+            name,
+            value,
+            "is an address with a port",
+            f"Write listen: {host.strip('[]')} and port: {port}",
+        )
     # A host name may hold "--" (xn--...), so only the beginning is checked for options.
     if len(value) > _LONGEST_NAME or not re.fullmatch(r"[A-Za-z0-9_:][A-Za-z0-9_.:%-]*", value):
         raise InvalidOption(

@@ -21,14 +21,19 @@ _QUOTED = re.compile(r"'[^']*'|\"(?:[^\"\\]|\\.)*\"|\\.")
 _SINGLE_QUOTED = re.compile(r"'[^']*'|\\.")
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 _VARIABLE = re.compile(r"\$(?:[A-Za-z_][A-Za-z0-9_]*|\{[^}]*\}|\()|`")
-_OPERATOR = re.compile(r"(?:\|\|?|&&?|;|[0-9]?>>?&?[0-9-]?|&>>?|[0-9]?<<?)\Z")
+_OPERATOR = re.compile(r"(?:\|\|?|\|&|&&?|;|[0-9]?>>?&?[0-9-]?|&>>?|[0-9]?<<?)\Z")
 _REDIRECTION = re.compile(r"(?:[0-9]?>>?|&>>?|[0-9]?<)[^=>].*")
+
+# An absolute path with a wildcard: other words may hold one for the program to see.
+_WILDCARD = re.compile(r"/(?=[^=]*(?:[*?]|\{[^}]*(?:,|\.\.)))")
 
 _EXEC = "/bin/sh -c 'exec ...'"
 # What to write instead of each command that only a shell has.
 _SHELL_COMMANDS = {
     "cd": "Set directory, and begin the command with the program",
+    "pushd": "Set directory, and begin the command with the program",
     "export": "List the variables in environment",
+    "declare": "List the variables in environment",
     "set": "List the variables in environment",
     "unset": "List the variables in environment",
     "exec": "Leave 'exec' out: Supervisor runs the command in place of itself anyway",
@@ -42,6 +47,13 @@ _SHELL_COMMANDS = {
     "until": "Put the loop into a script",
     "for": "Put the loop into a script",
     "if": "Put the condition into a script",
+    "case": "Put the condition into a script",
+    "[[": "Put the condition into a script",
+    "!": "Put the condition into a script",
+    "{": f"Write {_EXEC}",
+    "(": "Begin the command with the program, without parentheses",
+    "alias": "Write the command that the alias stands for",
+    "shopt": f"Write {_EXEC}",
     "nvm": "nvm is a function of the shell. Write the full path of node, such as "
     "/home/USER/.nvm/versions/node/v22.11.0/bin/node",
     "rvm": "rvm is a function of the shell. Write the full path of ruby, or of rvm's wrapper",
@@ -144,6 +156,8 @@ def check(option, command):
             f"begins with the variable {first.split('=')[0]}, which only a shell would set; Supervisor runs no shell",
             "List it in environment, and begin the command with the program",
         )
+    if first.startswith("("):
+        first = "("
     if first in _SHELL_COMMANDS:
         raise InvalidOption(
             option,
@@ -308,6 +322,12 @@ def _shell_syntax(command, found):
                 f"{variable.group()} will not be replaced: Supervisor runs no shell. Write the value, or "
                 "%(ENV_NAME)s for a variable of supervisord"
             )
+        for part in parts:
+            if _WILDCARD.match(part):
+                yield (
+                    f"{part} will not be expanded: Supervisor runs no shell. Name the files, or let the program "
+                    "find them"
+                )
         if any(part.startswith("~/") for part in parts):
             yield "'~' will not be replaced: Supervisor runs no shell. Write the path of the home directory"
 
@@ -318,7 +338,7 @@ def _instead_of(operators, redirections):
         return "Leave '&' out: the program has to stay in the foreground"
     if signs & {"&&", "||", ";"}:
         return f"Run one program, with directory and environment, or write {_EXEC}"
-    if signs & {"|", "<", "<<"} or any(sign.startswith("<") for sign in signs):
+    if signs & {"|", "|&", "<", "<<"} or any(sign.startswith("<") for sign in signs):
         return "Put the command into a script"
     return "Use stdout_logfile, stderr_logfile and redirect_stderr"
 

@@ -18,6 +18,8 @@ _ENVIRONMENT_IN_ERRORS = (
     re.compile(r"(?<=key/value pairs in value ).*?(?= in section '|$)", re.DOTALL),
     re.compile(r"(?<=Format string ).*(?= for 'environment')", re.DOTALL),
 )
+# All variables that supervisord has, which hide the one that it lacks.
+_AVAILABLE = re.compile(r"\. Available names: .*?(?=( in section '|\Z))", re.DOTALL)
 # The sections that Supervisor makes a process group of.
 _GROUP_KINDS = ("program", "group", "eventlistener", "fcgi-program")
 
@@ -103,6 +105,7 @@ def _explained(error, overlay):
     """Return whose file is wrong, without the environment values that Supervisor's text may hold."""
     for shown in _ENVIRONMENT_IN_ERRORS:
         error = shown.sub("(not shown)", error)
+    error = _AVAILABLE.sub("", error)
     match = re.search(r"\(file: '([^']+)'\)", error)
     if match and match.group(1) not in overlay:
         return (

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 _NAMES = {
-    "numprocs": "count instances processes procs workers replicas scale concurrency number num quantity",
+    "numprocs": "count instances processes procs workers replica replicas scale concurrency number num quantity "
+    "workers_count worker_count num_workers max_workers",
     "command": "cmd exec execute run script cmdline command_line program exec_start entrypoint args argv",
     "environment": "env envs environ vars variables env_vars environment_variables",
     "directory": "cwd chdir dir workdir working_dir working_directory work_dir project_path",
-    "stdout_logfile": "log logs logfile log_file log_path stdout stdout_log stdout_file output out_file logs_path",
-    "stderr_logfile": "stderr stderr_log stderr_file error_log errlog error_file",
+    "stdout_logfile": "log logs logfile log_file log_path stdout stdout_log stdout_file output out_file logs_path "
+    "log_stdout",
+    "stderr_logfile": "stderr stderr_log stderr_file error_log errlog error_file log_stderr",
     "stdout_logfile_maxbytes": "log_size log_maxbytes logfile_maxbytes max_log_size",
     "stdout_logfile_backups": "log_backups logfile_backups backups rotate",
     "redirect_stderr": "merge_logs combine_logs join_logs",
@@ -41,17 +43,26 @@ _GROUP = (
     'was used for is in docs/recipes.md, "Groups"'
 )
 _LIMITS = "Supervisor has no such limit. Use the worker's own, such as --max-rss and --max-jobs"
+_KEY = "The name of a program is its key in the mapping; only in a list it is an option"
+_ORDER = "Supervisor starts programs in the order of their priority and waits for none of them"
 _INSTEAD = {
     "group": _GROUP,
     "groups": _GROUP,
     "programs": _GROUP,
+    "name": _KEY,
+    "program_name": _KEY,
     "state": "Take the program out of the list to remove it, with purge: true. See docs/operations.md",
-    "depends_on": "Supervisor starts programs in the order of their priority and waits for none of them. "
-    "Let the program try again until it can connect",
-    "requires": "Supervisor starts programs in the order of their priority and waits for none of them",
+    "depends_on": _ORDER + ". Let the program try again until it can connect",
+    "depends": _ORDER,
+    "requires": _ORDER,
+    "after": _ORDER,
     "memory_limit": _LIMITS,
     "max_memory": _LIMITS,
     "max_memory_restart": _LIMITS,
+    "memory": _LIMITS,
+    "mem_limit": _LIMITS,
+    "limit_memory": _LIMITS,
+    "limits": _LIMITS,
     "cpu_limit": _LIMITS,
     "nice": "Supervisor sets no priority of the scheduler. Begin the command with '/usr/bin/nice -n 10'",
     "env_file": "Supervisor reads no file of variables. List them in environment, or let the program read it",

@@ -130,7 +130,9 @@ def test_sigterm_in_a_row_loses_and_repeats_nothing(job_server, start, runs, wai
     for _ in range(6):
         process = start(job_server)
         before = sum(runs().values())
-        wait_until(lambda before=before: sum(runs().values()) > before + 3 * SHORT_JOBS, "a row")
+        # A quick worker that is seldom looked at may have done them all by then.
+        enough = min(before + 3 * SHORT_JOBS, 5999)
+        wait_until(lambda enough=enough: sum(runs().values()) > enough, "a row")
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
     start(job_server)

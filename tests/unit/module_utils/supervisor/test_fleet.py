@@ -699,7 +699,12 @@ BAD = {
     "no such user": ({}, programs(user="nobody-here"), {}, ["does not exist on this host"]),
     "no such command": ({}, programs(command="/not/there"), {}, ["not on this host"]),
     "relative directory": ({}, programs(directory="srv"), {}, ["is not an absolute path"]),
-    "unknown variable": ({}, programs(command="/bin/sleep %(ENV_NOT_SET)s"), {}, ["ENV_NOT_SET"]),
+    "unknown variable": (
+        {},
+        programs(command="/bin/sleep %(ENV_NOT_SET)s"),
+        {},
+        ["ENV_NOT_SET", "expanded in section 'program:"],
+    ),
     "kill only one": (
         {},
         programs(stopasgroup=True, killasgroup=False),

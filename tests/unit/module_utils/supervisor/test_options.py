@@ -192,6 +192,11 @@ def test_bad_options_of_the_other_kinds(kind, given, words):
         ("numproc", "Did you mean 'numprocs'?"),
         ("stopwait_secs", "Did you mean 'stopwaitsecs'?"),
         ("depends_on", "The options are: command, process_name, numprocs"),
+        ("workers_count", "Did you mean 'numprocs'?"),
+        ("log_stdout", "Did you mean 'stdout_logfile'?"),
+        ("mem_limit", "Use the worker's own, such as --max-rss"),
+        ("after", "waits for none of them"),
+        ("program_name", "its key in the mapping"),
     ],
 )
 def test_unknown_option_is_refused_with_a_hint(option, hint):
