@@ -134,7 +134,47 @@ def sanity(release: Release) -> None:
     )
 
 
-GATES = (metadata, wheel, documentation, antsibull, importer, lint, sanity)
+def control_nodes(release: Release) -> None:
+    """Each supported ansible-core runs site.yml of the installed collection here, in check mode."""
+    inventory = Path(__file__).resolve().parents[1] / "inventory/localhost.yml"
+    for core, version in CONTROL_NODES:
+        python = find_python(version)
+        if python is None:
+            print(f"ansible-core {core}: no Python {version} here, left out", flush=True)
+            continue
+        with tempfile.TemporaryDirectory() as scratch:
+            release.run(python, "-m", "venv", scratch)
+            release.run(f"{scratch}/bin/pip", "install", "--quiet", f"ansible-core=={core}.*")
+            command = (f"{scratch}/bin/ansible-playbook", "gearvisor.gearvisor.site", "--check")
+            output = release.run(*command, f"--inventory={inventory}")
+        recap = output.rpartition("localhost ")[2].strip()
+        print(f"ansible-core {core} on Python {version} {recap}", flush=True)
+
+
+def find_python(version: str) -> str | None:
+    """Return an interpreter of that version, from PATH or from pyenv, whose shims for others do not run."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
+    for candidate in (f"python{version}", *pyenv.glob(f"versions/{version}.*/bin/python3")):
+        asked = "import sys, venv; print('%d.%d' % sys.version_info[:2])"
+        try:
+            done = subprocess.run([candidate, "-c", asked], capture_output=True, text=True)
+        except OSError:
+            continue
+        if done.stdout.strip() == version:
+            return str(candidate)
+    return None
+
+
+# Each ansible-core that is supported, with a Python that it runs on.
+CONTROL_NODES = (
+    ("2.16", "3.10"),
+    ("2.17", "3.11"),
+    ("2.18", "3.11"),
+    ("2.19", "3.11"),
+    ("2.20", "3.13"),
+    ("2.21", "3.13"),
+)
+GATES = (metadata, wheel, documentation, antsibull, importer, lint, sanity, control_nodes)
 
 
 def run(gates: list, release: Release) -> list[tuple[str, float, str]]:
