@@ -15,8 +15,10 @@ import stat
 
 # Others may own the directory of a log that was there before us: no link is followed to a secret.
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
-# Colours and cursor movements (ECMA-48, control sequences).
-_SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
+# Colours, cursor movements, titles and character sets (ECMA-48 and ECMA-35).
+_SEQUENCE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b[\]P^_][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]+[0-~]|\x1b[0-?]"
+)
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -43,7 +45,9 @@ def tail(path, size=2000):
 
 def printable(data):
     """Return bytes as text for a terminal: colours left out, what is unprintable replaced."""
-    text = _SEQUENCE.sub("", data.decode("utf-8", "replace")).replace("\r\n", "\n")
+    text = _SEQUENCE.sub("", data.decode("utf-8", "replace").removeprefix("\ufeff"))
+    # A progress bar goes back to the begin of its line.
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     return "".join(
         character if character in "\n\t" or character.isprintable() else REPLACEMENT
         for character in text

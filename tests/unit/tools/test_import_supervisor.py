@@ -61,6 +61,8 @@ def test_several_files_and_other_sections(tmp_path):
     (tmp_path / "a.conf").write_text(
         "[program:a]\ncommand=/bin/a ; a comment\nuser=root\n"
         "[eventlistener:e]\ncommand=/bin/e\nevents=TICK_5\n[supervisord]\nminfds=4096\n[odd]\nx=1\n"
+        "[unix_http_server]\nfile=/run/s.sock\nusername=u\npassword=s3cret\n"
+        "[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory=x\n"
     )
     (tmp_path / "b.conf").write_text(
         "[program:a]\ncommand=/bin/b\nuser=root\n[program:c d]\ncommand=cd /x && y\nuser=root\n"
@@ -72,9 +74,12 @@ def test_several_files_and_other_sections(tmp_path):
         "[eventlistener:e]: list it in event_listeners",
         "[supervisord]: see the variables of the role supervisor",
         "[odd]: it has no equivalent",
+        "[unix_http_server]: it stays in supervisord.conf, where the modules read the socket, its username",
+        "[rpcinterface:supervisor]: it stays in supervisord.conf",
         "TO DO: programs: 'c d' is not a usable program name",
     ):
         assert words in text
+    assert "s3cret" not in text
 
 
 def test_a_file_without_programs_and_one_that_is_none(tmp_path):

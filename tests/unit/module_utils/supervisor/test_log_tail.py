@@ -25,6 +25,12 @@ from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.log
         (b"a\0b\x07c\x7f", "a\ufffdb\ufffdc\ufffd"),
         ("\u202etxt".encode(), "\ufffdtxt"),
         (b"one\r\ntwo", "one\ntwo"),
+        (b"10%\r100%\n", "10%\n100%\n"),
+        (b"\xef\xbb\xbfbom", "bom"),
+        (b"\x1b(B\x1b[?25h\x1b7hi\x1b=", "hi"),
+        (b"\xc2\x9b31mred\xc2\x9bm", "red"),
+        (b"\x1bPq#0;2;0\x1b\\image", "image"),
+        (b"\x1b[31", "\ufffd[31"),
         (b"\xff\xfe\xed\xa0\x80", "\ufffd" * 5),
     ],
 )
