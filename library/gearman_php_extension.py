@@ -159,6 +159,7 @@ tests:
 
 from ..module_utils import module
 from ..module_utils.php_extension import extension, sapis
+from ..module_utils.php_extension.request import request_of
 
 ARGUMENTS = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -183,7 +184,7 @@ ARGUMENTS = {
 
 
 def converge(params, host):
-    request = extension.request_of(params)
+    request = request_of(params)
     return extension.converge(request, sapis.Host(host.run), host.check_mode)
 
 

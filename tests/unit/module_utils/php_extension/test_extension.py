@@ -14,25 +14,29 @@ from ansible_collections.gearvisor.gearvisor.plugins.module_utils.php_extension 
     sapis,
     source,
 )
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.php_extension.request import (
+    Request,
+    check_request,
+)
 from test_build import TARBALL
 
 
 @pytest.mark.parametrize(
     ("request_", "versions", "wanted"),
     [
-        (extension.Request(), {}, {"php-gearman": None, "php-cli": None}),
+        (Request(), {}, {"php-gearman": None, "php-cli": None}),
         (
-            extension.Request(sapis=("fpm", "apache2")),
+            Request(sapis=("fpm", "apache2")),
             {},
             {"php-gearman": None, "php-cli": None, "php-fpm": None, "libapache2-mod-php": None},
         ),
         (
-            extension.Request(version="2.1.*"),
+            Request(version="2.1.*"),
             {"8.2": ("cli",)},
             {"php8.2-gearman": "2.1.*", "php8.2-cli": None},
         ),
         (
-            extension.Request(),
+            Request(),
             {"8.2": ("apache2",), "8.4": ("apache2", "cgi")},
             {
                 "php8.2-gearman": None,
@@ -45,12 +49,12 @@ from test_build import TARBALL
             },
         ),
         (
-            extension.Request(method="source", version="2.1.4", sapis=("fpm",)),
+            Request(method="source", version="2.1.4", sapis=("fpm",)),
             {},
             {"php-cli": None, "php-fpm": None},
         ),
         (
-            extension.Request(method="source", version="2.1.4"),
+            Request(method="source", version="2.1.4"),
             {"8.2": ("fpm",)},
             {"php8.2-cli": None, "php8.2-fpm": None},
         ),
@@ -71,15 +75,15 @@ def test_wanted_packages(request_, versions, wanted):
 @pytest.mark.parametrize(
     ("request_", "words"),
     [
-        (extension.Request(php=("8",)), ["php", "'8'", "8.2"]),
-        (extension.Request(php=("8.2; rm",)), ["php", "'8.2; rm'", "8.2"]),
-        (extension.Request(sapis=("embed",)), ["sapis", "'embed'", "fpm"]),
-        (extension.Request(run_tests=True), ["run_tests", "True", "method: 'source'"]),
+        (Request(php=("8",)), ["php", "'8'", "8.2"]),
+        (Request(php=("8.2; rm",)), ["php", "'8.2; rm'", "8.2"]),
+        (Request(sapis=("embed",)), ["sapis", "'embed'", "fpm"]),
+        (Request(run_tests=True), ["run_tests", "True", "method: 'source'"]),
     ],
 )
 def test_bad_input_names_option_value_and_way_out(request_, words):
     with pytest.raises(InvalidOption) as error:
-        extension.check_request(request_)
+        check_request(request_)
     for word in words:
         assert word in str(error.value)
 
@@ -177,7 +181,7 @@ class Machine:
 
 PHP = ("php8.2-cli", "libgearman8")
 PACKAGED = (*PHP, "php-gearman", "php8.2-gearman")
-FROM_SOURCE = extension.Request(method="source", checksum=source.sha256(TARBALL))
+FROM_SOURCE = Request(method="source", checksum=source.sha256(TARBALL))
 
 
 @pytest.fixture(autouse=True)
@@ -189,7 +193,7 @@ def tarball_of_debian(monkeypatch):
 def test_enabled_and_loading_is_no_change(tmp_path):
     machine = Machine(tmp_path, PACKAGED)
     machine.enable()
-    result = converge(extension.Request(), machine.host)
+    result = converge(Request(), machine.host)
     assert (result["changed"], result["versions"]) == (False, {"8.2": "2.1.4"})
     assert [call.split()[0] for call in machine.calls] == ["dpkg-query", "/usr/bin/php8.2"]
 
@@ -198,14 +202,14 @@ def test_an_extension_that_does_not_load_is_not_enabled(tmp_path):
     failure = (0, "\n", "undefined symbol: x")
     machine = Machine(tmp_path, PACKAGED, {"extension=gearman.so": failure})
     with pytest.raises(GearvisorError, match=r"8\.2.*undefined symbol: x.*--ri gearman"):
-        converge(extension.Request(), machine.host)
+        converge(Request(), machine.host)
     assert not machine.ran("phpenmod")
 
 
 @pytest.mark.parametrize(
     ("request_", "actions"),
     [
-        (extension.Request(), ["install php-cli php-gearman"]),
+        (Request(), ["install php-cli php-gearman"]),
         (FROM_SOURCE, ["install php-cli", "build gearman for the PHP that comes with it"]),
     ],
 )
@@ -230,7 +234,7 @@ def test_fpm_is_told_when_it_gets_the_extension(tmp_path, monkeypatch):
     machine = Machine(tmp_path, (*PACKAGED, "php8.2-fpm"))
     machine.enable("cli")
     fpm_runs(tmp_path)
-    result = converge(extension.Request(sapis=("cli", "fpm")), machine.host)
+    result = converge(Request(sapis=("cli", "fpm")), machine.host)
     assert result["actions"] == ["enable gearman for PHP 8.2 fpm", "reload php8.2-fpm"]
     ((daemon, extensions),) = told
     assert (daemon.service, extensions) == ("php8.2-fpm", {"/usr/lib/php/20220829/gearman.so"})
@@ -241,7 +245,7 @@ def test_fpm_is_left_alone_when_it_has_the_extension(tmp_path):
     machine.enable("cli")
     machine.enable("fpm")
     fpm_runs(tmp_path, "/usr/lib/php/20220829/gearman.so")
-    result = converge(extension.Request(sapis=("cli", "fpm")), machine.host)
+    result = converge(Request(sapis=("cli", "fpm")), machine.host)
     assert not result["changed"]
     assert not machine.ran("service")
 
@@ -249,14 +253,14 @@ def test_fpm_is_left_alone_when_it_has_the_extension(tmp_path):
 def test_fpm_is_started_when_it_was_not_there(tmp_path):
     machine = Machine(tmp_path, PACKAGED)
     machine.enable("cli")
-    result = converge(extension.Request(sapis=("cli", "fpm")), machine.host)
+    result = converge(Request(sapis=("cli", "fpm")), machine.host)
     assert "start php8.2-fpm" in result["actions"]
     assert machine.ran("service php8.2-fpm restart")
 
 
 def test_no_sapis_means_those_that_are_there(tmp_path):
     machine = Machine(tmp_path, (*PACKAGED, "php8.2-cgi"))
-    result = converge(extension.Request(sapis=()), machine.host)
+    result = converge(Request(sapis=()), machine.host)
     assert result["sapis"] == ["cli", "cgi"]
     assert sapis.enabled(machine.host, "8.2", "cgi", "gearman")
 
@@ -300,7 +304,7 @@ def test_it_is_built_again_only_for_a_reason(tmp_path, name):
     elif name == "php":
         machine.answers["PHP_EXTENSION_DIR"] = (0, "/usr/lib/php/20230831", "")
     elif name == "release":
-        request_ = extension.Request(
+        request_ = Request(
             method="source", version="2.1.3", url=("http://a/b",), checksum="unverified"
         )
         with pytest.raises(InvalidOption, match="is not what the tarball holds"):
@@ -342,7 +346,7 @@ def test_source_and_package_exclude_each_other(tmp_path):
     # A SAPI that had the extension keeps it, named or not.
     assert sapis.enabled_sapis(machine.host, "8.2", "gearman-source") == ["cli", "fpm"]
     assert sapis.enabled_sapis(machine.host, "8.2", "gearman") == []
-    to_package = converge(extension.Request(), machine.host)
+    to_package = converge(Request(), machine.host)
     assert "remove gearman that was built for PHP 8.2" in to_package["actions"]
     assert sapis.enabled_sapis(machine.host, "8.2", "gearman") == ["cli", "fpm"]
     assert sapis.enabled_sapis(machine.host, "8.2", "gearman-source") == []
@@ -431,7 +435,7 @@ def test_a_release_that_does_not_fit_is_refused_before_anything_else(tmp_path):
 def test_absent_undoes_all_of_it(tmp_path, method):
     machine = Machine(tmp_path, PACKAGED if method == "package" else PHP)
     machine.enable() if method == "package" else converge(FROM_SOURCE, machine.host)
-    absent = extension.Request(state="absent")
+    absent = Request(state="absent")
     before = machine.state()
     checked = converge(absent, machine.host, check_mode=True)
     assert machine.state() == before
@@ -458,7 +462,7 @@ def test_only_the_php_versions_that_are_named(tmp_path):
     machine = Machine(tmp_path, (*PHP, "php8.4-cli"))
     converge(FROM_SOURCE._replace(php=("8.4",)), machine.host)
     assert source.versions(machine.host) == ["8.4"]
-    converge(extension.Request(state="absent", php=("8.2",)), machine.host)
+    converge(Request(state="absent", php=("8.2",)), machine.host)
     assert source.versions(machine.host) == ["8.4"]
 
 
@@ -469,7 +473,7 @@ def test_worker_files_are_written_once(tmp_path):
     machine = Machine(tmp_path, PACKAGED)
     machine.enable()
     where = machine.host
-    request_ = extension.Request(
+    request_ = Request(
         worker_directory=str(tmp_path / "php"), worker_files={"src/Worker.php": "<?php\n"}
     )
     path = str(tmp_path / "php/src/Worker.php")
@@ -488,9 +492,7 @@ def test_files_of_version_0_1_0_go_and_those_of_others_stay(tmp_path):
     directory.mkdir()
     (directory / "functions.php").write_text("<?php\n\n// Copyright: Gearvisor contributors\n")
     (directory / "reports.php").write_text("<?php\n// ours, they said\n")
-    request_ = extension.Request(
-        worker_directory=str(directory), worker_files={"worker.php": "<?php\n"}
-    )
+    request_ = Request(worker_directory=str(directory), worker_files={"worker.php": "<?php\n"})
     first = converge(request_, machine.host)
     assert first["files"] == [str(directory / "functions.php"), str(directory / "worker.php")]
     assert sorted(os.listdir(directory)) == ["reports.php", "worker.php"]
@@ -512,6 +514,6 @@ def test_files_of_version_0_1_0_go_and_those_of_others_stay(tmp_path):
 )
 def test_bad_worker_files(tmp_path, fields, words):
     with pytest.raises(InvalidOption) as error:
-        converge(extension.Request(**fields), Machine(tmp_path).host)
+        converge(Request(**fields), Machine(tmp_path).host)
     for word in words:
         assert word in str(error.value)

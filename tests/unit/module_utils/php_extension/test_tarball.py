@@ -9,10 +9,12 @@ from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import
     InvalidOption,
 )
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.php_extension import (
-    extension,
     releases,
     sapis,
     tarball,
+)
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.php_extension.request import (
+    Request,
 )
 
 NEWEST = releases.RELEASES[-1]
@@ -22,7 +24,7 @@ POOL = "pool/main/p/php-gearman/php-gearman_2.1.4.orig.tar.gz"
 
 
 def request(**options):
-    return extension.Request(method="source", **options)
+    return Request(method="source", **options)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +45,7 @@ def request(**options):
 )
 def test_options_that_cannot_be(options, words):
     with pytest.raises(InvalidOption) as error:
-        tarball.check_options(extension.Request(**{"method": "source", **options}))
+        tarball.check_options(Request(**{"method": "source", **options}))
     for word in words:
         assert word in str(error.value)
 
