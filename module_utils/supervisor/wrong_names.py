@@ -43,7 +43,7 @@ _GROUP = (
     'was used for is in docs/recipes.md, "Groups"'
 )
 _LIMITS = "Supervisor has no such limit. Use the worker's own, such as --max-rss and --max-jobs"
-_KEY = "The name of a program is its key in the mapping; only in a list it is an option"
+_KEY = "In a list of programs write name; in a mapping of programs the key is the name"
 _ORDER = "Supervisor starts programs in the order of their priority and waits for none of them"
 _INSTEAD = {
     "group": _GROUP,

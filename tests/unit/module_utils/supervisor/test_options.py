@@ -196,7 +196,7 @@ def test_bad_options_of_the_other_kinds(kind, given, words):
         ("log_stdout", "Did you mean 'stdout_logfile'?"),
         ("mem_limit", "Use the worker's own, such as --max-rss"),
         ("after", "waits for none of them"),
-        ("program_name", "its key in the mapping"),
+        ("program_name", "in a mapping of programs the key is the name"),
     ],
 )
 def test_unknown_option_is_refused_with_a_hint(option, hint):
