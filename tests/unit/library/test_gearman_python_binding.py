@@ -60,7 +60,7 @@ def arguments(tmp_path):
     return {"venv": str(tmp_path / "hosts" / "venv"), "python": sys.executable}
 
 
-def test_check_mode_tells_and_does_nothing(arguments, tmp_path, capsys):
+def test_check_mode_shows_and_does_nothing(arguments, tmp_path, capsys):
     code, result, _ = run_main(capsys, **arguments, _ansible_check_mode=True, _ansible_diff=True)
     assert (code, result["changed"]) == (0, True)
     (diff,) = result["diff"]
@@ -107,7 +107,7 @@ def test_an_interpreter_that_workers_cannot_reach_is_refused(arguments, tmp_path
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
-def test_failure_is_told_without_passwords(arguments, capsys, monkeypatch, given, told):
+def test_failure_is_reported_without_passwords(arguments, capsys, monkeypatch, given, told):
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_RETRIES", "0")

@@ -152,7 +152,7 @@ def test_check_mode_shows_the_plan_and_the_file_without_secrets(nowhere, capsys)
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_failure_is_told_without_secrets(nowhere, capsys, arguments, told):
+def test_failure_is_reported_without_secrets(nowhere, capsys, arguments, told):
     code, result, printed = run_main(capsys, **arguments)
     assert code == 1
     assert result["failed"]

@@ -103,7 +103,7 @@ def test_cancel_takes_a_waiting_job_away(admin, client, serve, job_server):
         (lambda admin: admin.cancel("H:none:1"), "UNKNOWN_JOB"),
     ],
 )
-def test_a_refused_command_says_what_the_job_server_said(admin, call, says):
+def test_a_refused_command_shows_what_the_job_server_said(admin, call, says):
     with pytest.raises(AdminError, match=says):
         call(admin)
     assert admin.version(), "the connection can still be used"

@@ -125,7 +125,7 @@ def test_failures_leave_the_connection_usable(server, function, data, error, say
     asyncio.run(run())
 
 
-def test_a_refused_submission_is_told_apart_from_the_others(job_server):
+def test_a_refused_submission_is_distinguished_from_the_others(job_server):
     with job_server.admin() as admin:
         admin.create("small")
         admin.max_queue("small", 1)
@@ -196,7 +196,7 @@ def test_status(wait_until, job_server, serve):
     assert asyncio.run(run()) == client_module.JobStatus(True, False, 0, 0)
 
 
-def test_status_is_not_put_off_by_what_a_job_server_says_meanwhile():
+def test_status_is_not_put_off_by_what_a_job_server_shows_meanwhile():
     async def chatter(_reader, writer):
         for _ in range(20):
             writer.write(encode(Packet.NOOP, response=True))

@@ -229,7 +229,7 @@ def test_drain_waits_for_the_last_job(run, job_server, serve):
     assert job_server.status("sleep")[:2] == (0, 0)
 
 
-def test_drain_gives_up_and_says_what_is_left(run, job_server):
+def test_drain_gives_up_and_shows_what_is_left(run, job_server):
     with Client([job_server.address]) as client:
         client.submit("stuck", background=True)
     assert run("drain", "never-heard-of", "--server", job_server.address)[0] == 0
@@ -238,7 +238,7 @@ def test_drain_gives_up_and_says_what_is_left(run, job_server):
     assert f"--timeout 0.2: stuck on {job_server.address} has 1 waiting and 0 running" in errors
 
 
-def test_drain_json_tells_what_is_left(run, job_server):
+def test_drain_json_shows_what_is_left(run, job_server):
     assert json.loads(run("drain", "--json", "--server", job_server.address)[1]) == {"left": []}
     with Client([job_server.address]) as client:
         client.submit("stuck", background=True)

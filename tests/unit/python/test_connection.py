@@ -90,7 +90,7 @@ def pair():
     connection.close()
 
 
-def test_refused_connection_says_so_without_numbers(closed_port):
+def test_refused_connection_is_reported_without_numbers(closed_port):
     with pytest.raises(ServerUnavailable) as caught:
         connect(closed_port)
     assert str(caught.value) == f"{closed_port}: Connection refused"

@@ -102,7 +102,7 @@ def test_filters(run, add, filters, expected):
     assert {ids[each["id"]] for each in listed(run, *filters)} == expected
 
 
-def test_show_tells_all_and_json_has_the_payload(run, add):
+def test_show_prints_all_and_json_has_the_payload(run, add):
     entry_id = add(payload=b"\xff\x1b[2J")
     code, output, _ = run("show", entry_id[:30])
     assert code == 0

@@ -22,7 +22,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize("case", CASES["worker"] + CASES["splay"], ids=json.dumps)
-def test_limits_are_reached_when_the_table_says_so(monkeypatch, case):
+def test_limits_are_reached_as_in_the_table(monkeypatch, case):
     monkeypatch.setattr(limits, "resident", lambda: case["rss"])
     now = [1000.0]
     these = Limits(

@@ -77,7 +77,7 @@ def test_any_bytes_fit_and_stay_json(tmp_path, function, handle, unique):
     assert read(path)["done"] == 3
 
 
-def test_no_space_leaves_the_old_file_and_says_so(tmp_path):
+def test_no_space_leaves_the_old_file_and_shows_it(tmp_path):
     path = str(tmp_path / "p.json")
     file = StatusFile(path, [b"f"])
     with pytest.raises(OSError):

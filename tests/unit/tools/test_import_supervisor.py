@@ -51,7 +51,7 @@ def test_a_recipes_file_becomes_its_programs(recipe):
         ("article", ["ran as root", "/var/www/logs/myprocess.log"]),
     ],
 )
-def test_what_was_changed_is_said(recipe, told):
+def test_what_was_changed_is_reported(recipe, told):
     text, _programs = convert(ROOT / "tests/recipes" / recipe / "supervisor.conf")
     for words in told:
         assert words in text

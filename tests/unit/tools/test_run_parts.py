@@ -44,7 +44,7 @@ def test_all_parts_run_after_one_failed_and_the_end_names_it(program):
     assert failed == "  ./run bad"
 
 
-def test_the_last_line_says_that_all_passed(program):
+def test_the_last_line_shows_that_all_passed(program):
     done = subprocess.run(command(program, "one", "two"), capture_output=True, text=True)
     assert done.returncode == 0
     assert done.stdout.rstrip().splitlines()[-1] == "PASSED: all 2 parts."

@@ -133,7 +133,7 @@ def test_install(policy, answers, asked):
         assert environment["DEBIAN_FRONTEND"] == "noninteractive"
 
 
-def test_install_that_fails_says_what_and_why(policy):
+def test_install_that_fails_shows_what_and_why(policy):
     host = Host(policy, BAD, GOOD, BAD)
     with pytest.raises(GearvisorError) as caught:
         packages.install(host.run, ["x=1.2*", "y"], "version: '1.2*'")

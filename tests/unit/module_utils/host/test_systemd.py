@@ -80,7 +80,7 @@ def test_a_start_counts_though_there_are_no_failures_to_forget():
     assert run.asked[-1] == "systemctl start jobs.service"
 
 
-def test_what_fails_is_told_with_the_log_and_where_to_look():
+def test_what_fails_is_reported_with_the_log_and_where_to_look():
     unit = systemd.Unit("jobs.service", Run(SHOWN, refuses=("reload",)))
     with pytest.raises(GearvisorError) as caught:
         unit.do("reload")

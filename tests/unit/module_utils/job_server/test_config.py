@@ -131,7 +131,7 @@ def test_options_that_a_takeover_loses(argv, settings, named):
     assert all(text.startswith(start) for text, start in zip(found, named))
 
 
-def test_debians_file_says_that_it_is_not_read():
+def test_debians_file_shows_that_it_is_not_read():
     text = 'PARAMS="--listen=localhost"\n'
     marked = config.defaults_text(text)
     assert marked.endswith(text)

@@ -66,7 +66,7 @@ def test_without_limits_nobody_is_asked(limits, tmp_path):
     function_limit.main(str(tmp_path / "no.conf"), str(path))
 
 
-def test_a_server_that_does_not_answer_is_told_of(port, tmp_path, capsys, monkeypatch):
+def test_a_server_that_does_not_answer_is_reported(port, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(function_limit.send_commands, "__defaults__", (None, 0.1))
     (tmp_path / "max_queue.json").write_text('{"resize": [3]}')
     conf = tmp_path / "gearmand.conf"

@@ -131,7 +131,7 @@ def test_a_server_that_is_not_there_is_planned_in_check_mode():
     assert outcome.actions[0] == "install mariadb-server"
 
 
-def test_a_refusal_says_whose_login_it_was():
+def test_a_refusal_shows_whose_login_it_was():
     def run(argv, data=None, cwd=None):
         if argv[0] == "dpkg-query":
             return 0, "ii  mariadb-server 1\n", ""

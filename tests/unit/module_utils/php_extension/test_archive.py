@@ -38,7 +38,7 @@ SOURCE = ("gearman-2.1.4/config.m4", "gearman-2.1.4/tests/1.phpt")
 
 
 @pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz", "w"])
-def test_unpack_tells_where_the_source_is(tmp_path, mode):
+def test_unpack_shows_where_the_source_is(tmp_path, mode):
     content = tarball(("package.xml", "x"), *SOURCE, mode=mode)
     assert archive.unpack(content, str(tmp_path)) == str(tmp_path / "gearman-2.1.4")
     assert (tmp_path / "package.xml").read_text() == "x"

@@ -129,7 +129,7 @@ def test_what_builds_is_nobody_and_inherits_nothing(tmp_path, monkeypatch):
         ("/usr/bin/phpize8.2", (127, "", "timeout: failed to run command"), ["phpize8.2 failed"]),
     ],
 )
-def test_a_build_that_fails_says_why(tmp_path, word, output, words):
+def test_a_build_that_fails_shows_why(tmp_path, word, output, words):
     machine = Machine(tmp_path, {word: output})
     with pytest.raises(GearvisorError) as error, build.Workshop(machine.host) as workshop:
         workshop.build("8.2", RELEASE, TARBALL)

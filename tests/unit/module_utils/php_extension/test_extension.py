@@ -228,7 +228,7 @@ def fpm_runs(tmp_path, *files):
     (tmp_path / "proc/7/maps").write_text("".join(lines))
 
 
-def test_fpm_is_told_when_it_gets_the_extension(tmp_path, monkeypatch):
+def test_fpm_is_notified_when_it_gets_the_extension(tmp_path, monkeypatch):
     told = []
     monkeypatch.setattr(sapis, "bring_up_to_date", lambda *arguments: told.append(arguments[1:]))
     machine = Machine(tmp_path, (*PACKAGED, "php8.2-fpm"))
@@ -408,7 +408,7 @@ def test_what_fails_after_the_swap_is_undone(tmp_path, before):
     assert machine.state() == state
 
 
-def test_a_full_disk_is_told_and_leaves_the_extension_in_use(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_and_leaves_the_extension_in_use(tmp_path, monkeypatch):
     machine = Machine(tmp_path, PACKAGED)
     machine.enable()
     machine.installed.update(dict.fromkeys([*source.BUILD_PACKAGES, "php8.2-dev"], "1"))

@@ -28,7 +28,7 @@ def test_found():
     assert sapis.found(installed, "8.4") == ["apache2"]
 
 
-def test_the_two_modules_are_told_apart(tmp_path):
+def test_the_two_modules_are_distinguished(tmp_path):
     host = sapis.Host(None, str(tmp_path))
     conf_d = tmp_path / "8.2/cli/conf.d"
     conf_d.mkdir(parents=True)

@@ -155,7 +155,7 @@ def test_as_result_names_every_part():
     }
 
 
-def test_lines_say_what_happens_to_each_group():
+def test_lines_show_what_happens_to_each_group():
     plan = Plan(("a",), ("b",), ("c",), ("d",), ("e",), ("f",))
     assert plan.lines() == [
         "start: a",

@@ -89,7 +89,7 @@ def test_what_this_host_cannot_run(options, option, problem, way_out):
     assert way_out in message
 
 
-def test_all_problems_are_told():
+def test_all_problems_are_reported():
     assert len(problems(user="nobody-here", command="/not/there", directory="/etc/passwd")) == 3
 
 

@@ -27,7 +27,7 @@ def test_socket_settings(text, expected):
     assert rpc.socket_settings(text, "/etc/supervisor") == expected
 
 
-def test_no_supervisord_is_said_with_what_to_do(tmp_path):
+def test_no_supervisord_is_reported_with_what_to_do(tmp_path):
     started = time.monotonic()
     with pytest.raises(rpc.SupervisordUnavailable) as caught:
         rpc.Supervisord(str(tmp_path / "none.sock")).wait_ready(0.5)
@@ -36,7 +36,7 @@ def test_no_supervisord_is_said_with_what_to_do(tmp_path):
     assert "systemctl start supervisor" in str(caught.value)
 
 
-def test_wrong_password_is_said(idle):
+def test_wrong_password_is_reported(idle):
     idle.config.write_text(
         idle.config.read_text().replace("chmod=0700", "username=ops\npassword=right")
     )
@@ -84,7 +84,7 @@ def test_one_group_from_file_to_removal(daemon):
     assert supervisord.processes() == []
 
 
-def test_what_supervisord_refuses_is_told(daemon):
+def test_what_supervisord_refuses_is_reported(daemon):
     with pytest.raises(GearvisorError, match=r"refuses addProcessGroup\(nobody\): BAD_NAME"):
         daemon.rpc.add_group("nobody")
 

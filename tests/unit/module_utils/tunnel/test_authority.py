@@ -29,7 +29,7 @@ def test_first_run_makes_all_and_second_nothing(fresh, tmp_path):
     assert certificates.check_as_client(directory.identity("worker_1"))
 
 
-def test_check_mode_tells_and_makes_nothing(tmp_path):
+def test_check_mode_shows_and_makes_nothing(tmp_path):
     request = authority.Request(str(tmp_path / "none"), {"job1": authority.Host(("job1",), True)})
     result = authority.converge(request, None, check_mode=True)
     assert result.actions == [
@@ -219,7 +219,7 @@ def test_a_host_that_left_and_came_back_has_a_new_key(fresh):
 
 
 @pytest.mark.parametrize("name", ["ca.key", "hosts/job1.key", ".", "hosts"])
-def test_what_was_opened_to_others_is_closed_and_told(fresh, name):
+def test_what_was_opened_to_others_is_closed_and_reported(fresh, name):
     directory = fresh()
     path = directory.path / name
     mode = 0o755 if path.is_dir() else 0o644

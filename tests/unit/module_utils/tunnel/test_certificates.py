@@ -10,7 +10,7 @@ from ansible_collections.gearvisor.gearvisor.plugins.module_utils.tunnel.certifi
 )
 
 
-def test_a_good_one_tells_its_names_and_its_end(made):
+def test_a_good_one_shows_its_names_and_its_end(made):
     facts = certificates.check_as_server(made.identity("job1"), "192.0.2.11")
     assert facts.names == {"job1", "192.0.2.11", "2001:DB8:0:0:0:0:0:B"}
     assert facts == certificates.check_as_client(made.identity("job1"))

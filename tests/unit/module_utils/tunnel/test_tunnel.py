@@ -48,7 +48,7 @@ def test_an_empty_part_is_refused(made, part):
 
 
 @pytest.mark.parametrize("days, warned", [(22, False), (20.5, True), (1, True)])
-def test_an_end_that_is_near_is_told(days, warned):
+def test_an_end_that_is_near_is_reported(days, warned):
     warnings = tunnel.expiry_warnings(Facts(int(1000 + days * DAY), frozenset()), 1000)
     assert bool(warnings) is warned
     if warned:
