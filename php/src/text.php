@@ -11,7 +11,7 @@ declare(strict_types=1);
 namespace Gearvisor;
 
 /**
- * A stranger's text as a person may see it: what is not printable is written as \n, \x1b or \u202e, as
+ * Untrusted text, made safe to show: what is not printable is written as \n, \x1b or \u202e, as
  * Python's workers do it. In a text that is not UTF-8, every byte outside ASCII is written as \xff.
  */
 function escaped(string $text): string

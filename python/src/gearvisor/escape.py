@@ -1,7 +1,7 @@
 # Copyright: Gearvisor contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Text of strangers as a person may see it: no control characters, no line breaks.
+"""Untrusted text, made safe to show: no control characters, no line breaks.
 
 Function names, client ids, unique ids and exception texts come from anyone who can reach a job
 server. Printed raw, an ESC clears a terminal and a line feed forges a line of a log.

@@ -7,7 +7,7 @@ docs/worker-facts.md has the format, which PHP workers write as well. Each attem
 its entry: the first, and each retry that failed again. A retry carries the unique id
 `gvr:ID:ATTEMPT`, so that it is recognised on every host.
 
-Readers are often root, writers are not: parse() takes the content as a stranger's.
+Readers are often root, writers are not: parse() treats the content as untrusted.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 """The failed jobs of all users of a host: found, read, retried and dropped.
 
 Workers keep them (failed_store). Their directories are the workers' users': what is in them is
-taken as a stranger's. A retry moves an entry through two names that workers leave alone:
+treated as untrusted. A retry moves an entry through two names that workers leave alone:
 
     ID.json -> .ID.ATTEMPT.PID-STARTED.retrying -> .ID.ATTEMPT.retried
 

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A view of a host and its job servers in Prometheus' text format. Pure.
 
-docs/monitoring.md lists the metrics. Names of strangers become labels: any text is one, but for
+docs/monitoring.md lists the metrics. Untrusted names become labels: any text is one, but for
 bytes that are not UTF-8, which are escaped.
 """
 

@@ -4,7 +4,7 @@
 """The status page: a view as HTML that works without JavaScript. Pure.
 
 It carries its style and script as text in this module, so that they travel with the package as any
-other module (docs/decisions/0016). All names of strangers are escaped twice: control characters
+other module (docs/decisions/0016). All untrusted names are escaped twice: control characters
 for people, then the rest for HTML.
 """
 

@@ -8,7 +8,7 @@ whole about once a second, while no job runs. Its first member is the job in pro
 of fixed size that is overwritten before each job and after it: so when a job kills its worker,
 the file still names it.
 
-Readers are often root, writers are not: read() takes the content as a stranger's. The writer is
+Readers are often root, writers are not: read() treats the content as untrusted. The writer is
 status_writer.StatusFile.
 """
 
@@ -112,7 +112,7 @@ def pid_started(pid: int) -> int:
         return 0
 
 
-# The format: how each member is taken from a stranger's JSON.
+# The format: how each member is taken from untrusted JSON.
 
 
 def parse(content: bytes) -> dict[str, Any]:
