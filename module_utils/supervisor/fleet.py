@@ -280,16 +280,17 @@ def check_installed(where):
         )
 
 
-def connect(where, check_mode, seconds=_READY_SECONDS):
+def connect(where, check_mode, seconds=None):
     """Return a ready Supervisord, or None when it is not installed.
 
-    One that does not answer within *seconds* is None in check mode, and SupervisordUnavailable otherwise.
+    One that does not answer within *seconds* (30) is None in check mode, and SupervisordUnavailable
+    otherwise.
     """
     if not os.path.exists(where.supervisord):
         return None
     supervisord = rpc.of_config(where.config)
     try:
-        supervisord.wait_ready(0 if check_mode else seconds)
+        supervisord.wait_ready(0 if check_mode else _READY_SECONDS if seconds is None else seconds)
     except PasswordWanted:
         raise
     except SupervisordUnavailable:

@@ -11,8 +11,8 @@ import pytest
 
 ALL = bool(os.environ.get("GEARVISOR_TEST_ALL"))
 # A kill can come anywhere; the others go the same way back.
-SAMPLES = {"KILL": 4}
-OTHERS = 2
+SAMPLES = {"KILL": 3}
+OTHERS = 1
 SIGNALS = 20
 WATCHED = ("/etc/supervisor", "/etc/gearman", "/etc/systemd/system", "/var/lib/gearvisor", "/tmp")
 LEFTOVERS = ("/usr/sbin/policy-rc.d", "/usr/sbin/policy-rc.d.gearvisor")
