@@ -227,7 +227,7 @@ def _unkept(view: View, _rows: list[Function]) -> Iterator[Finding]:
     if unwritten:
         yield Finding(
             WARNING,
-            f"{unwritten} failed jobs could not be kept; their workers' logs tell why",
+            f"{unwritten} failed jobs could not be kept; see their workers' logs",
         )
 
 

@@ -127,7 +127,7 @@ CASES = {
     ),
     "not kept": (
         view(workers=[worker(failed_jobs={"kept": 0, "dropped": 0, "unwritten": 12})]),
-        "warning: 12 failed jobs could not be kept; their workers' logs tell why",
+        "warning: 12 failed jobs could not be kept; see their workers' logs",
     ),
 }
 
