@@ -14,6 +14,7 @@ import re
 import time
 
 _UUID7 = re.compile(r"([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+LENGTH = 36  # characters
 SKEW = 300.0  # seconds that a client's clock may be ahead of this host's
 
 
