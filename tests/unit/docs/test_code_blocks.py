@@ -5,25 +5,15 @@ import configparser
 import json
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
 import yaml
+from pages import PAGES, ROOT, fenced
 
-ROOT = Path(__file__).resolve().parents[3]
-PAGES = [
-    path
-    for pattern in ("*.md", "docs/*.md", "python/*.md", "php/*.md", "examples/**/*.md")
-    for path in sorted(ROOT.glob(pattern))
-]
 BLOCKS = [
-    pytest.param(
-        match[1],
-        match[2],
-        id=f"{path.relative_to(ROOT)}:{path.read_text()[: match.start()].count(chr(10)) + 1}",
-    )
+    pytest.param(language, text, id=f"{path.relative_to(ROOT)}:{line}")
     for path in PAGES
-    for match in re.finditer(r"^```(\w+)\n(.*?)^```$", path.read_text(), re.M | re.S)
+    for language, text, line in fenced(path)
 ]
 
 
