@@ -12,7 +12,7 @@ import argparse
 import importlib
 import os
 import sys
-from typing import TYPE_CHECKING, Callable
+from typing import Callable
 
 from . import __version__
 from .command_line import (
@@ -32,9 +32,6 @@ from .errors import (
     ServerUnavailable,
     SubmitError,
 )
-
-if TYPE_CHECKING:
-    pass
 
 # What each command does; it is in the module command_NAME.
 COMMANDS = {
