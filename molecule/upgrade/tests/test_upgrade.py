@@ -75,7 +75,9 @@ def test_files_of_the_old_version_are_gone(host, path):
 
 
 def test_workers_know_their_names(host):
+    # Only its user may read a process's environment in a container.
     shown = host.check_output(
-        "for pid in $(pgrep -f 'gearvisor[ ]worker'); do tr '\\0' '\\n' </proc/$pid/environ; done"
+        "for pid in $(pgrep -u gearman-worker -f 'gearvisor[ ]worker'); do"
+        " runuser -u gearman-worker -- cat /proc/$pid/environ | tr '\\0' '\\n'; done"
     )
     assert shown.count("GEARVISOR_WORKER=") == 4

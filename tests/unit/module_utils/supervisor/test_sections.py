@@ -106,7 +106,7 @@ def test_process_names_that_are_not_one_a_process_are_refused(kind, pattern):
     ],
 )
 def test_process_name_that_is_no_section_name_is_refused(pattern):
-    with pytest.raises(InvalidOption, match="no usable section name") as caught:
+    with pytest.raises(InvalidOption, match="not a valid section name") as caught:
         sections_of(process_name=pattern)
     assert str(caught.value).startswith(f"programs.mail.process_name: {pattern!r} ")
 
