@@ -18,4 +18,10 @@ return [
         posix_kill(getmypid(), SIGKILL);
         return '';
     },
+    'php_leak' => static function (string $data): string {
+        static $kept = [];
+        ini_set('memory_limit', '-1');
+        $kept[] = str_repeat('x', 200 * 2 ** 20);
+        return '';
+    },
 ];

@@ -24,4 +24,12 @@ def poison(job):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-FUNCTIONS = {"py_work": work, "py_fail": fail, "py_poison": poison}
+kept = []
+
+
+def leak(job):
+    kept.append(os.urandom(1) * (200 * 2**20))
+    return b""
+
+
+FUNCTIONS = {"py_work": work, "py_fail": fail, "py_poison": poison, "py_leak": leak}

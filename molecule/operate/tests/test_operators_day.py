@@ -121,6 +121,63 @@ def test_a_job_that_kills_its_worker_is_known(host, lab, language):
 
 
 @each_application
+def test_a_hung_job_is_found_and_ended(host, lab, language):
+    """Which job of which process, since when; and its process is ended by name."""
+    submit(host, f"{language}_work", "3000")
+
+    def hung():
+        return [each for each in top(host)["workers"] if each["job"] and each["alive"]]
+
+    (worker,) = lab.wait_until(hung)
+    assert worker["job"]["function"] == f"{language}_work"
+    assert f"{language}_work" in gearvisor(host, "status", "--workers")
+    # The job is handed to another worker, which would hang as well.
+    gearvisor(host, "pause", f"{language}_work")
+    lab.wait_until(
+        lambda: sum(f"{language}_work" in each["paused"] for each in top(host)["workers"]) >= 1
+    )
+    process = worker["process"]
+    host.check_output(f"supervisorctl signal KILL {process}:{process}")
+    lab.wait_until(lambda: not hung())
+    lab.wait_until(lambda: sum(each["alive"] for each in top(host)["workers"]) == 4)
+    gearvisor(host, "cancel", f"{language}_work")
+    lab.wait_until(lambda: not top(host)["functions"][f"{language}_work"]["waiting"])
+
+
+@each_application
+def test_a_leak_shows_which_worker(host, lab, language):
+    _, program = APPLICATIONS[language]
+    assert gearvisor(host, "submit", "--timeout", "60", f"{language}_leak", "x") == ""
+    large = lab.wait_until(lambda: [each for each in top(host)["workers"] if each["rss"] > 200])
+    assert [each["process"].rpartition("_")[0] for each in large] == [program]
+    process = large[0]["process"]
+    host.check_output(f"supervisorctl restart {process}:{process}")
+    lab.wait_until(lambda: all(each["rss"] < 200 for each in top(host)["workers"]))
+
+
+@each_application
+def test_waiting_jobs_are_cancelled_and_kept(host, lab, language):
+    """Their payloads come back by a retry, when the function may run again."""
+    function = f"{language}_work"
+    gearvisor(host, "pause", function)
+    lab.wait_until(lambda: sum(function in each["paused"] for each in top(host)["workers"]) == 2)
+    submit(host, function, "0.01", "0.02", "0.03")
+    lab.wait_until(lambda: top(host)["functions"][function]["waiting"] == 3)
+    gearvisor(host, "cancel", function)
+    entries = failed(host, function)
+    shown = [gearvisor(host, "failed", "show", each["id"]) for each in entries]
+    assert sorted(text.rpartition("bytes: ")[2].strip() for text in shown) == [
+        "0.01",
+        "0.02",
+        "0.03",
+    ]
+    assert top(host)["functions"][function]["waiting"] == 0
+    gearvisor(host, "resume", function)
+    assert gearvisor(host, "failed", "retry", "--all") == "3 submitted again"
+    lab.wait_until(lambda: not top(host)["functions"][function]["waiting"])
+
+
+@each_application
 def test_pause_stops_a_function_and_nothing_else(host, lab, language):
     gearvisor(host, "pause", f"{language}_work")
     lab.wait_until(
