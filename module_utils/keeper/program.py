@@ -83,7 +83,11 @@ class Program:
 
     def stop(self):
         if self._supervisord is not None:
+            running = [Process(info.pid) for info in self._processes() if info.pid]
             self._supervisord.stop_group(self._service.name)
+            # As systemctl does; supervisord kills what outlives its stopwaitsecs.
+            for process in running:
+                process.wait_gone(_STOP_SECONDS)
         if self._service.rival:
             self._service.rival.remove()
 
