@@ -23,7 +23,7 @@ LEFT_JOB = 75  # the exit code of a worker that left in the middle of a job
 SUBMIT_JOB, JOB_CREATED, WORK_COMPLETE, WORK_FAIL = 7, 8, 13, 14
 
 
-def wait_until(condition, seconds=5.0, what="the condition"):
+def wait_until(condition, seconds=60.0, what="the condition"):
     """The first true value of condition(), polled."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -71,7 +71,7 @@ class JobServer:
             return False
 
     def connect(self):
-        return socket.create_connection(("127.0.0.1", self.port), timeout=5)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
 
     def ask(self, command):
         """The lines of the answer to an administrative command."""
@@ -90,7 +90,7 @@ class JobServer:
         rows = [line.split("\t") for line in self.ask(b"status")]
         return {name: [int(number) for number in numbers] for name, *numbers in rows}
 
-    def wait_for_worker(self, client_id, seconds=8.0):
+    def wait_for_worker(self, client_id, seconds=60.0):
         wait_until(
             lambda: client_id in self.workers(), seconds, f"worker {client_id} at {self.address}"
         )
@@ -132,7 +132,7 @@ class PhpWorker:
         """The log of a worker with --log-format=json."""
         return [json.loads(line) for line in self.log().splitlines()]
 
-    def wait_for_log(self, text, seconds=5.0):
+    def wait_for_log(self, text, seconds=60.0):
         wait_until(lambda: text in self.log(), seconds, f"{text!r} in the log")
 
     def stop(self):
@@ -143,5 +143,5 @@ class PhpWorker:
 
 def run_php(*arguments, data=b"", env=None):
     return subprocess.run(
-        ["php", *arguments], input=data, capture_output=True, timeout=20, env=env, check=False
+        ["php", *arguments], input=data, capture_output=True, timeout=60, env=env, check=False
     )

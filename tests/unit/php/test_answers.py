@@ -88,7 +88,7 @@ def worker(tmp_path_factory):
 def test_answer(worker, client, name, form):
     server, process = worker
     _code, outcome, exit_code, output = CASES[name]
-    done = client(server, "--timeout=5", name + form, "abc")
+    done = client(server, "--timeout=60", name + form, "abc")
     assert done.returncode == exit_code, done
     said = (
         done.stdout if outcome == "done" or not done.stderr else done.stdout + done.stderr

@@ -174,7 +174,7 @@ def test_worker_of_ones_own(new_server, client, pattern):
     try:
         wait_until(lambda: server.status().get("own", [0, 0, 0])[2] == 1, 10)
         for _number in range(3):
-            assert client(server, "--timeout=10", "own", "abc").stdout == b"cba"
+            assert client(server, "--timeout=60", "own", "abc").stdout == b"cba"
     finally:
         process.kill()
         process.wait()

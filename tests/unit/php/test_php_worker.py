@@ -290,7 +290,7 @@ def test_signal_when_idle(new_server, new_worker, number):
     worker = new_worker([new_server()])
     start = time.monotonic()
     worker.process.send_signal(number)
-    assert worker.process.wait(timeout=20) == 0
+    assert worker.process.wait(timeout=60) == 0
     assert time.monotonic() - start < 10
     assert f"leaves: {number.name}, jobs 0" in worker.log()
 
@@ -304,7 +304,7 @@ def test_signal_in_a_job(new_server, new_worker, client):
     done = client(server, "sleep", "1.2")
     assert (done.returncode, done.stdout) == (0, b"1.2")
     assert time.monotonic() - start >= 1.2
-    assert worker.process.wait(timeout=20) == 0
+    assert worker.process.wait(timeout=60) == 0
     timer.join()
 
 
@@ -317,7 +317,7 @@ def test_second_signal_leaves_at_once(new_server, new_worker, client):
     time.sleep(0.3)
     assert worker.process.poll() is None
     worker.process.terminate()
-    assert worker.process.wait(timeout=15) == LEFT_JOB
+    assert worker.process.wait(timeout=60) == LEFT_JOB
     assert re.search("leaves at once: SIGTERM, then SIGTERM.+ of sleep is left", worker.log())
     # It was not answered.
     assert server.status()["sleep"] == [1, 0, 0]
@@ -327,7 +327,7 @@ def test_second_signal_when_idle(new_server, new_worker):
     worker = new_worker([new_server()])
     worker.process.terminate()
     worker.process.terminate()
-    assert worker.process.wait(timeout=20) == 0
+    assert worker.process.wait(timeout=60) == 0
 
 
 # Deadlines
@@ -367,7 +367,7 @@ def test_time_limits_of_functions_that_end_in_time(new_server, new_worker, clien
     timer = threading.Timer(0.3, worker.process.terminate)
     timer.start()
     assert client(server, "sleep", "0.7").stdout == b"0.7"
-    assert worker.process.wait(timeout=20) == 0
+    assert worker.process.wait(timeout=60) == 0
     timer.join()
 
 
@@ -385,7 +385,7 @@ def test_job_timeout_of_what_cannot_be_interrupted(
         client(server, "--background", function, str(tmp_path / function))
     start = time.monotonic()
     for worker in workers:
-        assert worker.process.wait(timeout=30) == LEFT_JOB
+        assert worker.process.wait(timeout=60) == LEFT_JOB
         assert time.monotonic() - start > 5
     log = "".join(worker.log() for worker in workers)
     for function in functions:
@@ -407,7 +407,7 @@ def test_stop_timeout(new_server, new_worker, client, long_functions, tmp_path, 
     wait_until(lambda: server.status()[function][1] == 1)
     start = time.monotonic()
     worker.process.terminate()
-    assert worker.process.wait(timeout=30) == LEFT_JOB
+    assert worker.process.wait(timeout=60) == LEFT_JOB
     assert 0.5 <= time.monotonic() - start < 15
     assert "leaves at once: its stop timeout of 0.5 s is over" in worker.log()
     assert server.status()[function] == [1, 0, 0]
@@ -444,7 +444,7 @@ def test_status_file(new_server, new_worker, client, tmp_path):
     # Idle, it is renewed each second.
     wait_until(lambda: json.loads(path.read_text())["updated"] > status["updated"], 2.5)
     worker.process.terminate()
-    assert worker.process.wait(timeout=20) == 0
+    assert worker.process.wait(timeout=60) == 0
     assert list(tmp_path.glob("status*")) == []
 
 
@@ -502,7 +502,7 @@ def test_signal_without_a_server(new_server, new_worker):
     time.sleep(4)  # in a longer back-off
     start = time.monotonic()
     worker.process.terminate()
-    assert worker.process.wait(timeout=20) == 0
+    assert worker.process.wait(timeout=60) == 0
     assert time.monotonic() - start < 2
 
 
@@ -519,7 +519,7 @@ def test_limits(new_server, new_worker, client, option, jobs, reason):
     worker = new_worker([server], option, "--splay=0")
     for _number in range(jobs):
         assert client(server, "--timeout", "5", "reverse", "ab").stdout == b"ba"
-    assert worker.process.wait(timeout=20) == 0
+    assert worker.process.wait(timeout=60) == 0
     assert f"leaves: {reason}, jobs {jobs}" in worker.log()
 
 
@@ -581,7 +581,7 @@ def test_a_server_that_hangs_does_not_hold_up_the_other(new_server, new_worker):
     hung, other = new_server(), new_server()
     worker = new_worker([hung, other])
     hung.process.send_signal(signal.SIGSTOP)
-    worker.wait_for_log(f"no answer from {hung.address}", seconds=9)
+    worker.wait_for_log(f"no answer from {hung.address}", seconds=60)
     start = time.monotonic()
     for _number in range(5):
         assert other.submit("reverse", b"abc") == (WORK_COMPLETE, b"cba")

@@ -132,7 +132,7 @@ def test_a_job_that_kills_its_worker_is_named(
     function = "kill" if death == "killed in its job" else "stubborn"
     done = client(server, "--background", "--unique=poison\x1b", function, "x")
     handle = done.stdout.decode().strip()
-    assert worker.process.wait(timeout=20) == (-signal.SIGKILL if function == "kill" else LEFT_JOB)
+    assert worker.process.wait(timeout=60) == (-signal.SIGKILL if function == "kill" else LEFT_JOB)
     server.stop()
     server.start()  # without the job
     second = new_worker([server], *options)
@@ -151,7 +151,7 @@ def test_a_job_that_kills_its_worker_is_named(
     assert status_file.read(str(path))["died"] == 1 and lines(third, "died") == []
     # ... and begins at 0 after one left in order.
     third.process.terminate()
-    assert third.process.wait(timeout=10) == 0
+    assert third.process.wait(timeout=60) == 0
     assert not path.exists()
 
 
@@ -475,7 +475,7 @@ def test_pause(new_server, client, tmp_path):
     try:
         # A function that is paused at the start is not served.
         wait_until(lambda: "connected to" in worker.log(), 8)
-        assert client(server, "--timeout=5", "a b", "x").stdout == b"a x"
+        assert client(server, "--timeout=60", "a b", "x").stdout == b"a x"
         assert client(server, "--timeout=1.5", "c", "1").returncode == 4
         assert status_file.read(str(path))["paused"] == ["c"]
         (folder / "c").unlink()
@@ -498,12 +498,12 @@ def test_pause(new_server, client, tmp_path):
         time.sleep(2)
         assert sockets() == before
         (folder / "a%20b").unlink()
-        assert client(server, "--timeout=8", "a b", "y").stdout == b"a y"
+        assert client(server, "--timeout=60", "a b", "y").stdout == b"a y"
         (folder / "c").unlink()
         wait_until(lambda: server.status()["c"] == [0, 0, 1], 8, "all served")
         assert sockets() == before
         assert "connection lost" not in worker.log()
         worker.process.terminate()
-        assert worker.process.wait(timeout=10) == 0
+        assert worker.process.wait(timeout=60) == 0
     finally:
         worker.stop()

@@ -26,7 +26,7 @@ GEARMAND = "/usr/sbin/gearmand"
 SOURCES = Path(gearvisor.__file__).parents[1]
 
 
-def _wait_until(condition, what, seconds=10):
+def _wait_until(condition, what, seconds=60):
     """Poll until condition() is true; returns its value."""
     deadline = time.monotonic() + seconds
     while True:

@@ -25,7 +25,7 @@ def admin(job_server):
 
 @pytest.fixture
 def client(job_server):
-    with Client([job_server.address], timeout=10) as client:
+    with Client([job_server.address], timeout=60) as client:
         yield client
 
 
@@ -168,12 +168,12 @@ ODD_NAMES = [
 @pytest.fixture
 def stranger(job_server):
     """A worker whose client id and functions hold what no sensible one does."""
-    connection = Connection("127.0.0.1", job_server.port, 5)
+    connection = Connection("127.0.0.1", job_server.port, 60)
     for name in ODD_NAMES:
         connection.send(encode(Packet.CAN_DO, name))
     connection.send(encode(Packet.SET_CLIENT_ID, b"id\nwith blank\t\xff"))
     connection.send(encode(Packet.ECHO_REQ, b""))
-    connection.receive(5)
+    connection.receive(60)
     yield connection
     connection.close()
 

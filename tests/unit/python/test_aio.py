@@ -58,7 +58,7 @@ def test_many_at_once_over_one_connection(wait_until, job_server, serve):
     serve([job_server.address], dict(FUNCTIONS))
 
     async def run():
-        async with aio.Client([job_server.address], timeout=20) as client:
+        async with aio.Client([job_server.address], timeout=60) as client:
             texts = [b"%d" % number for number in range(500)]
             results = await asyncio.gather(*(client.submit("reverse", text) for text in texts))
             assert [result.data for result in results] == [text[::-1] for text in texts]
@@ -80,7 +80,7 @@ def test_jobs_with_one_unique_id_are_one_job_with_as_many_answers(shared_server,
     serve([shared_server.address], {"once": once})
 
     async def run():
-        async with aio.Client([shared_server.address], timeout=10) as client:
+        async with aio.Client([shared_server.address], timeout=60) as client:
             tasks = [asyncio.ensure_future(client.submit("once", unique="one")) for _ in range(3)]
             while not runs:
                 await asyncio.sleep(0.01)
@@ -131,7 +131,7 @@ def test_a_refused_submission_is_distinguished_from_the_others(job_server):
         admin.max_queue("small", 1)
 
     async def run():
-        async with aio.Client([job_server.address], timeout=5) as client:
+        async with aio.Client([job_server.address], timeout=60) as client:
             return await asyncio.gather(
                 *(client.submit("small", background=True) for _ in range(3)),
                 client.submit("large", background=True),
@@ -169,7 +169,7 @@ def test_a_server_lost_in_a_job_fails_it_and_the_next_finds_another(
     serve([other_job_server.address], {"echo": FUNCTIONS["echo"]})
 
     async def run():
-        async with aio.Client([job_server.address], timeout=10) as client:
+        async with aio.Client([job_server.address], timeout=60) as client:
             waiting = asyncio.ensure_future(client.submit("nobody"))
             while not job_server.status("nobody")[0]:
                 await asyncio.sleep(0.02)
@@ -184,7 +184,7 @@ def test_a_server_lost_in_a_job_fails_it_and_the_next_finds_another(
 
 def test_status(wait_until, job_server, serve):
     async def run():
-        async with aio.Client([job_server.address], timeout=10) as client:
+        async with aio.Client([job_server.address], timeout=60) as client:
             result = await client.submit("later", background=True)
             before = await client.status(result)
             running = serve([job_server.address], {"later": lambda job: None})
@@ -356,7 +356,7 @@ ASYNC = {"reverse_a": reverse, "talk": talk, "nap": nap, "leave": leave, "give_u
 )
 def test_an_async_function_answers(shared_server, serve_async, function, data, expected):
     serve_async([shared_server.address], ASYNC, job_timeout=0.3)
-    with client_module.Client([shared_server.address], timeout=10) as client:
+    with client_module.Client([shared_server.address], timeout=60) as client:
         if isinstance(expected, bytes):
             assert client.submit(function, data).data == expected
         else:

@@ -41,7 +41,7 @@ def server(shared_server, serve):
 
 @pytest.fixture
 def client(server):
-    with Client([server.address], timeout=10) as client:
+    with Client([server.address], timeout=60) as client:
         yield client
 
 
@@ -187,7 +187,7 @@ def test_all_servers_away_names_each_with_its_reason(closed_port, peer):
 
 
 def test_a_restarted_server_is_found_again_without_an_error(job_server):
-    with Client([job_server.address], timeout=5) as client:
+    with Client([job_server.address], timeout=60) as client:
         assert client.submit("f", background=True).handle
         job_server.stop()
         job_server.start()

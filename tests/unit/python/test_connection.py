@@ -58,7 +58,7 @@ def test_echo(shared_server):
     connection = connect(shared_server.address)
     payload = bytes(range(256)) * 1000
     connection.send(encode(Packet.ECHO_REQ, payload))
-    assert connection.receive(5) == (Packet.ECHO_RES, [payload])
+    assert connection.receive(60) == (Packet.ECHO_RES, [payload])
     connection.close()
 
 
@@ -129,7 +129,7 @@ def test_a_lost_connection_is_closed_and_stays_so(job_server):
     connection = connect(job_server.address)
     job_server.stop()
     with pytest.raises(ServerUnavailable, match=r"closed by the peer|reset"):
-        connection.receive(5)
+        connection.receive(60)
     assert connection.closed
     for use in (lambda: connection.send(b"x"), lambda: connection.receive(0), connection.readable):
         with pytest.raises(ServerUnavailable, match="the connection is closed"):
@@ -191,7 +191,7 @@ def test_finish_lets_the_peer_read_everything(shared_server):
     for _ in range(50):  # answers that are not read: a plain close would reset the connection
         connection.send(encode(Packet.ECHO_REQ, b"x" * 1000))
     connection.send(encode(Packet.SUBMIT_JOB_BG, b"finish-test", b"u", b""))
-    connection.finish(5)
+    connection.finish(60)
     assert shared_server.status("finish-test")[0] == 1
 
 

@@ -200,7 +200,7 @@ def test_the_command_serves_a_real_host(command, job_server, closed_port, wait_u
     assert up == {job_server.address: 1, "127.0.0.1:1": 0}
     assert any(name.startswith("gearvisor_certificate") for name, _ in samples)
     process.terminate()
-    output, errors = process.communicate(timeout=10)
+    output, errors = process.communicate(timeout=60)
     assert (process.returncode, output, errors) == (0, b"", b"")
 
 

@@ -226,7 +226,7 @@ def test_a_worker_killed_at_any_step_of_keeping_a_job_loses_nothing(
     (tmp_path / "mine.py").write_text(KILLED)
     (tmp_path / "failed").mkdir()
     options = ("worker", "--server", job_server.address, "--failed-dir", "failed", "mine:fails")
-    with Client([job_server.address], timeout=10) as client:
+    with Client([job_server.address], timeout=60) as client:
         client.submit("fails", b"payload", background=True)
     assert command(*options, env={"KILL_AT": step}).wait(15) == -signal.SIGKILL
     assert job_server.status("fails")[:2] == (1, 0), "not reported, so handed out again"

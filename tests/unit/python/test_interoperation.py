@@ -77,7 +77,7 @@ def their_workers(shared_server, tmp_path_factory):
 
 @pytest.fixture
 def client(shared_server, their_workers):
-    with Client([shared_server.address], timeout=10) as client:
+    with Client([shared_server.address], timeout=60) as client:
         yield client
 
 

@@ -23,7 +23,7 @@ def log_of(job_server, command):
             "worker", "--server", job_server.address, "--client-id", "me", "--job-timeout", "0.2",
             *options, "gearvisor.reference", env={"TZ": "Asia/Kolkata"},
         )  # fmt: skip
-        with Client([job_server.address], timeout=10) as client:
+        with Client([job_server.address], timeout=60) as client:
             for function, data in (
                 ("echo", b""),
                 ("fail", b""),
@@ -35,7 +35,7 @@ def log_of(job_server, command):
                 except GearmanError:
                     pass
         process.send_signal(signal.SIGTERM)
-        return process.communicate(timeout=10)[1].decode()
+        return process.communicate(timeout=60)[1].decode()
 
     return run
 

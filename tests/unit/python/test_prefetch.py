@@ -70,7 +70,7 @@ def runs(tmp_path):
 
 
 def queue(server, function, numbers):
-    with Client([server.address], timeout=30) as client:
+    with Client([server.address], timeout=60) as client:
         for number in numbers:
             client.submit(function, b"%d" % number, background=True)
 
@@ -96,7 +96,7 @@ def test_two_connections_while_short_jobs_follow_each_other(job_server, serve, w
     worker = Worker([job_server.address], "ahead", job_timeout=60, prefetch=2, max_jobs=1000,
                     splay=0)  # fmt: skip
     worker.register("look", look)
-    with Client([job_server.address], timeout=30) as client:
+    with Client([job_server.address], timeout=60) as client:
         for number in range(1000):
             client.submit("look", b"look" if number in (50, 700) else b"", background=True)
     worker.run()
@@ -109,7 +109,7 @@ def test_two_connections_while_short_jobs_follow_each_other(job_server, serve, w
 def test_a_job_behind_a_long_one_waits_for_it_and_is_not_given_back(
     tmp_path, job_server, start, runs, wait_until
 ):
-    with Client([job_server.address], timeout=30) as client:
+    with Client([job_server.address], timeout=60) as client:
         for number in range(2 * SHORT_JOBS):
             client.submit("note", b"%d" % number, background=True)
         client.submit("hold", b"long", background=True)

@@ -89,7 +89,7 @@ def read(tmp_path):
 @pytest.fixture
 def submit(job_server):
     def submit(function, data=b"", **options):
-        with Client([job_server.address], timeout=15) as client:
+        with Client([job_server.address], timeout=60) as client:
             return client.submit(function, data, **options)
 
     return submit
@@ -148,7 +148,7 @@ def test_a_job_that_kills_its_worker_is_known_at_the_next_start(
     process = start("--log-format", "json")
     wait_until(lambda: read()["died"] == 1, "counted")
     process.send_signal(signal.SIGTERM)
-    log = process.communicate(timeout=10)[1].decode().splitlines()
+    log = process.communicate(timeout=60)[1].decode().splitlines()
     (line,) = [json.loads(each) for each in log if "died in job" in each]
     assert line["level"] == "error"
     assert (line["function"], line["unique"], line["outcome"]) == ("die", "poison", "died")
@@ -196,7 +196,7 @@ def test_a_failure_that_cannot_be_kept_is_reported_logged_and_counted(
     assert submit("echo", b"on").data == b"on"
     wait_until(lambda: read()["failed_jobs"]["unwritten"] == 1, "counted")
     process.send_signal(signal.SIGTERM)
-    assert b"cannot be kept in failed: " in process.communicate(timeout=10)[1]
+    assert b"cannot be kept in failed: " in process.communicate(timeout=60)[1]
 
 
 def test_log_jobs_logs_start_and_end_with_the_unique_id_and_no_forged_lines(start, submit):
@@ -205,7 +205,7 @@ def test_log_jobs_logs_start_and_end_with_the_unique_id_and_no_forged_lines(star
     with pytest.raises(JobException):
         submit("fail", unique="bad")
     process.send_signal(signal.SIGTERM)
-    log = process.communicate(timeout=10)[1].decode()
+    log = process.communicate(timeout=60)[1].decode()
     assert re.search(r"^\S+ INFO job H:\S+ of echo, unique good\\x1b\[2J, starts$", log, re.M)
     assert re.search(r"^\S+ INFO job H:\S+ of echo, unique good\S+, done in 0\.\d+ s$", log, re.M)
     assert re.search(r"^\S+ INFO job H:\S+ of fail, unique bad, exception in \S+ s$", log, re.M)

@@ -14,7 +14,7 @@ from gearvisor.errors import JobException, JobFailed
 @pytest.fixture
 def client(shared_server, serve):
     serve([shared_server.address], reference.FUNCTIONS)
-    with Client([shared_server.address], timeout=10) as client:
+    with Client([shared_server.address], timeout=60) as client:
         yield client
 
 

@@ -122,12 +122,12 @@ def test_client_and_worker_through_the_tunnel(tunnel, authority, serve):
     trust = context(authority, *authority.issue("me"))
     serve([address], dict(FUNCTIONS), ssl_context=trust)
     payload = bytes(range(256)) * 4096
-    with Client([address], timeout=10, ssl_context=trust) as client:
+    with Client([address], timeout=60, ssl_context=trust) as client:
         for data in (b"", b"hello", payload):
             assert client.submit("reverse", data).data == data[::-1]
 
     async def run():
-        async with aio.Client([address], timeout=10, ssl_context=trust) as client:
+        async with aio.Client([address], timeout=60, ssl_context=trust) as client:
             return await client.submit("reverse", payload)
 
     assert asyncio.run(run()).data == payload[::-1]
@@ -147,7 +147,7 @@ def test_large_results_take_their_time_through_the_tunnel(
         return bytes(6_000_000)
 
     serve([slow_link(address, 3_000_000)], {"large": large}, ssl_context=trust)
-    with Client([address], timeout=15, ssl_context=trust) as client:
+    with Client([address], timeout=60, ssl_context=trust) as client:
         assert client.submit("large").data == bytes(6_000_000)
     assert len(runs) == 1
 
@@ -163,7 +163,7 @@ def test_an_async_worker_through_the_tunnel(tunnel, authority):
         worker = aio.Worker([address], ssl_context=trust)
         worker.register("through_tls", reverse)
         running = asyncio.ensure_future(worker.run())
-        async with aio.Client([address], timeout=10, ssl_context=trust) as client:
+        async with aio.Client([address], timeout=60, ssl_context=trust) as client:
             result = await client.submit("through_tls", b"abc")
         worker.stop()
         await running

@@ -23,7 +23,7 @@ NO_JOB = encode(Packet.NO_JOB, response=True)
 
 
 def submit(server, function, data=b"", **options):
-    with Client([server.address], timeout=15) as client:
+    with Client([server.address], timeout=60) as client:
         return client.submit(function, data, **options)
 
 
@@ -210,7 +210,7 @@ def test_a_signal_in_a_job_lets_it_finish(wait_until, job_server, command, modul
     submit(job_server, "slow", b"0", background=True)
     process.send_signal(number)
     thread.join(10)
-    _, log = process.communicate(timeout=5)
+    _, log = process.communicate(timeout=60)
     assert result[0].data == str(process.pid).encode()
     assert process.returncode == 0, log
     assert job_server.status("slow")[:2] == (1, 0), "the next job was not taken"
@@ -361,7 +361,7 @@ def test_due_jobs_are_found_by_polling(wait_until, job_server, serve):
     with Client([job_server.address]) as client:
         connection = client._ready(None)
         connection.send(encode(Packet.SUBMIT_JOB_EPOCH, b"due", b"u", b"%d" % due, b""))
-        assert connection.receive(5)[0] == Packet.JOB_CREATED
+        assert connection.receive(60)[0] == Packet.JOB_CREATED
     wait_until(lambda: done, "the due job")
     assert due <= done[0]
 
@@ -430,7 +430,7 @@ def test_a_due_job_is_done_beside_a_busy_server(wait_until, job_server, other_jo
     due = int(time.time()) + 2
     with Client([other_job_server.address]) as client:
         client.submit("due", background=True, at=due)
-    with Client([job_server.address], timeout=10) as client:
+    with Client([job_server.address], timeout=60) as client:
         while not done and time.time() < due + 5:
             client.submit("now")
             time.sleep(0.2)

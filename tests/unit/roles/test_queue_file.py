@@ -47,7 +47,7 @@ class Server:
         options = ["--listen=127.0.0.1", f"--port={self.port}", "--log-file=none"]
         queue = ["--queue-type=libsqlite3", f"--libsqlite3-db={self.path}"]
         self.process = subprocess.Popen([GEARMAND, *options, *queue])
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             try:
                 with Admin(self.address) as admin:
@@ -70,14 +70,14 @@ class Server:
 
     def work(self):
         """Do all jobs; return their unique ids in the order in which a worker got them."""
-        connection = Connection("127.0.0.1", self.port, 5)
+        connection = Connection("127.0.0.1", self.port, 60)
         connection.send(encode(Packet.CAN_DO, b"resize"))
         done = []
         while True:
             connection.send(encode(Packet.GRAB_JOB_UNIQ))
-            kind, arguments = connection.receive(5)
+            kind, arguments = connection.receive(60)
             if kind == Packet.NO_JOB:
-                connection.finish(5)
+                connection.finish(60)
                 return done
             if kind == Packet.JOB_ASSIGN_UNIQ:
                 handle, _function, unique, data = arguments

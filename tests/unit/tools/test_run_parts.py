@@ -62,7 +62,7 @@ def test_no_more_than_two_at_a_time(program):
 def test_an_interrupted_run_ends_its_parts(program):
     process = subprocess.Popen(command(program, "long", "more"), stdout=subprocess.PIPE, text=True)
     order = program.parent / "order"
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not (order.exists() and "start long" in order.read_text()):
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -34,7 +34,7 @@ def leave(*command, ends=True):
 
 
 def gone(pid):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while processes.started(pid) is not None and time.monotonic() < deadline:
         time.sleep(0.02)
     return processes.started(pid) is None

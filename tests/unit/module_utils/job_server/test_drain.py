@@ -198,7 +198,7 @@ def test_sentinels_are_renewed_as_long_as_it_drains(server, drained, monkeypatch
         client.submit("slow", b"", background=True)
         worker = Connection(*server.split(":")[:1], int(server.split(":")[1]), 5)
         worker.send(encode(Packet.CAN_DO, b"slow") + encode(Packet.GRAB_JOB))
-        handle = worker.receive(5)[1][0]
+        handle = worker.receive(60)[1][0]
         timer = threading.Timer(9, worker.send, [encode(Packet.WORK_COMPLETE, handle, b"")])
         timer.start()
         with drained(admin, 30, {}):
@@ -211,10 +211,10 @@ def test_odd_names_do_not_stand_in_the_way(server, drained, host):
     """Any client can leave such names behind; no worker serves them."""
     odd = ["send mail", "a\nb", "tab\tbed", "x" * 600]
     with Admin(server) as admin, Client([server]) as client:
-        connection = Connection("127.0.0.1", int(server.split(":")[1]), 5)
+        connection = Connection("127.0.0.1", int(server.split(":")[1]), 60)
         for name in odd:
             connection.send(encode(Packet.CAN_DO, name.encode()))
-        connection.finish(5)
+        connection.finish(60)
         admin.create("idle")
         with drained(admin, 5, {}):
             assert accepted(client, "idle") == 0

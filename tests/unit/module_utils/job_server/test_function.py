@@ -155,10 +155,10 @@ def test_absent(server, converge, kept):
 
 
 def test_what_is_served_is_not_dropped(server, port, converge):
-    worker = Connection("127.0.0.1", port, 5)
+    worker = Connection("127.0.0.1", port, 60)
     worker.send(encode(Packet.SET_CLIENT_ID, b"web1") + encode(Packet.CAN_DO, b"resize"))
     worker.send(encode(Packet.ECHO_REQ, b""))
-    worker.receive(5)
+    worker.receive(60)
     with pytest.raises(InvalidOption, match=r"has workers on .*: web1"):
         converge(state="absent", cancel=True)
     worker.close()

@@ -50,7 +50,7 @@ def test_the_script_sets_the_limits_of_a_server_that_starts(start, port, tmp_pat
         [sys.executable, script, conf, limits], stderr=subprocess.PIPE, text=True
     )
     start([config.GEARMAND, f"--config-file={conf}", "--log-file=none"], port)
-    assert process.communicate(timeout=10)[1] == ""
+    assert process.communicate(timeout=60)[1] == ""
     with Client([f"127.0.0.1:{port}"]) as client:
         for _ in range(3):
             client.submit("resize", background=True)

@@ -85,9 +85,9 @@ def gathered(port):
 
 def test_info(gearmand, port):
     with Admin(f"127.0.0.1:{port}") as admin:
-        worker = Connection("127.0.0.1", port, 5)
+        worker = Connection("127.0.0.1", port, 60)
         worker.send(encode(Packet.CAN_DO, b"send mail") + encode(Packet.ECHO_REQ, b"x"))
-        worker.receive(5)
+        worker.receive(60)
         admin.create("closed")
         # A function that is being closed has no client's job.
         Sentinels(admin).add("closed", 2**31)

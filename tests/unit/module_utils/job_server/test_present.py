@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import time
 
 import pytest
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import (
@@ -169,7 +170,7 @@ def converge(child, port, host, commands):
     def do(check_mode=False, queue=None, state="present", settings=None, **options):
         asked = {"threads": 4, "queue": queue or queues.Queue(), **(settings or {})}
         asked.update({key: options.pop(key) for key in list(options) if key in Settings._fields})
-        request = Request(Settings(port=port, **asked), state=state, ready_timeout=5, **options)
+        request = Request(Settings(port=port, **asked), state=state, ready_timeout=60, **options)
         run = {"stopped": absent.stopped, "absent": absent.absent}.get(state, present.converge)
         on = Host(commands, check_mode=check_mode, root=host.root)
         outcome = run(request, on, child)
@@ -183,9 +184,18 @@ def queue_job(port, function="resize", unique="1"):
         client.submit(function, b"data", background=True, unique=unique)
 
 
+def wait_until_left(port, function):
+    """Until gearmand has noticed that the last worker of a function has closed its connection."""
+    deadline = time.monotonic() + 60
+    with Admin(f"127.0.0.1:{port}") as admin:
+        while admin.status()[function].workers:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
 def do_one_job(connection):
     connection.send(encode(Packet.CAN_DO, b"resize") + encode(Packet.GRAB_JOB_UNIQ))
-    _kind, arguments = connection.receive(5)
+    _kind, arguments = connection.receive(60)
     connection.send(encode(Packet.WORK_COMPLETE, arguments[0], b""))
 
 
@@ -287,7 +297,7 @@ def test_a_drain_that_takes_too_long_changes_nothing(converge, child, port, host
 def test_drain_restarts_when_the_workers_are_done(converge, child, port, host):
     converge()
     queue_job(port)
-    with contextlib.closing(Connection("127.0.0.1", port, 5)) as worker:
+    with contextlib.closing(Connection("127.0.0.1", port, 60)) as worker:
         threading.Timer(1, do_one_job, [worker]).start()
         result = converge(threads=5, restart="drain", drain_timeout=20)
     assert result["restarted"]
@@ -436,14 +446,15 @@ def test_a_queue_that_would_outlive_it_is_not_left_behind(converge, child, host,
 
 def test_functions_that_cannot_be_closed_are_named_first(converge, child, port):
     converge()
-    with contextlib.closing(Connection("127.0.0.1", port, 5)) as worker:
+    with contextlib.closing(Connection("127.0.0.1", port, 60)) as worker:
         worker.send(encode(Packet.CAN_DO, b"send mail") + encode(Packet.ECHO_REQ, b"x"))
-        worker.receive(5)
+        worker.receive(60)
         for restart in ("auto", "drain"):
             with pytest.raises(InvalidOption, match="cannot close 'send mail' to new jobs"):
                 converge(threads=5, restart=restart)
         assert child.starts == 1
     # Without its worker it does not stand in the way.
+    wait_until_left(port, "send mail")
     assert converge(threads=5)["restarted"]
 
 

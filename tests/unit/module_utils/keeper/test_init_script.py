@@ -17,7 +17,7 @@ def test_what_it_started_is_found_and_ended(tmp_path):
     script = InitScript("gearvisor-test", PERL, str(pid_file), None)
     try:
         # Popen returns while the kernel still prepares the program's command line.
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while script.process() is None and time.monotonic() < deadline:
             time.sleep(0.01)
         assert script.process().pid == started.pid

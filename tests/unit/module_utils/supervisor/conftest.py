@@ -104,7 +104,7 @@ class Daemon:
             self.rpc.wait_ready(15)
 
     def wait_for_socket(self):
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         while not (self.directory / "s.sock").exists():
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -174,7 +174,7 @@ class Daemon:
         for group in sorted(self.rpc.reload_config().added):
             self.rpc.add_group(group)
 
-    def wait_for(self, condition, seconds=10):
+    def wait_for(self, condition, seconds=60):
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, f"still not so: {self.states()}"
