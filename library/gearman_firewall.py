@@ -13,8 +13,9 @@ version_added: 0.1.0
 author: Gearvisor contributors (@gearvisor)
 description:
   - Maintains a separate nftables table, C(inet gearvisor), that refuses connections to O(ports) from
-    all but the hosts and networks that are listed. No other port is affected, ports of SSH servers are
-    refused, and no other table is touched.
+    all but the hosts and networks that are listed, and to O(monitoring_ports) from all but
+    O(monitoring_networks). No other port is affected, ports of SSH servers are refused, and no other table
+    is touched.
   - Every name is looked up and the table is checked by nft before anything is changed. The table is
     replaced in one step, and connections of hosts that are no longer listed end.
   - Under systemd, gearmand and its tunnel require the unit that loads the table. When it cannot be loaded they
@@ -30,7 +31,7 @@ options:
     choices: [present, absent]
     default: present
   ports:
-    description: The TCP ports to guard. Required with V(present).
+    description: The TCP ports to guard. Required with V(present), unless there are O(monitoring_ports).
     type: list
     elements: int
     default: []
@@ -42,6 +43,18 @@ options:
     default: {}
   networks:
     description: More addresses or networks that may connect.
+    type: list
+    elements: str
+    default: []
+  monitoring_ports:
+    description: TCP ports of the exporter, which only O(monitoring_networks) and this host itself reach.
+    type: list
+    elements: int
+    default: []
+  monitoring_networks:
+    description:
+      - The addresses, networks or names of hosts that may connect to O(monitoring_ports), such as that of Prometheus.
+        Names are looked up on the target, when this runs.
     type: list
     elements: str
     default: []
@@ -86,6 +99,11 @@ EXAMPLES = r"""
       worker1: [192.0.2.21]
       worker2: [192.0.2.22, "2001:db8::22"]
     networks: [192.0.2.128/28]
+
+- name: Only Prometheus reaches the exporter
+  gearman_firewall:
+    monitoring_ports: [9418]
+    monitoring_networks: [192.0.2.130]
 """
 
 RETURN = r"""
@@ -110,6 +128,8 @@ ARGUMENTS = {
     "ports": {"type": "list", "elements": "int", "default": []},
     "hosts": {"type": "dict", "default": {}},
     "networks": {"type": "list", "elements": "str", "default": []},
+    "monitoring_ports": {"type": "list", "elements": "int", "default": []},
+    "monitoring_networks": {"type": "list", "elements": "str", "default": []},
     "local_users": {"type": "list", "elements": "str", "default": []},
     "ssh_ports": {"type": "list", "elements": "int", "default": []},
     "extra_lines": {"type": "list", "elements": "str", "default": []},

@@ -35,10 +35,13 @@ class Request(NamedTuple):
     """*hosts*: {host: [address or name]}; *networks*: more that may connect.
 
     *local_users*: the only users of this host, besides root, that may; empty for all. *ssh_ports*: ports of SSH
-    besides those that are found. *extra_lines*: rules before the refusal.
+    besides those that are found. *extra_lines*: rules before the refusal. *monitoring_ports*: those of the
+    exporter, which only *monitoring_networks* reach.
     """
 
     ports: tuple = ()
+    monitoring_ports: tuple = ()
+    monitoring_networks: tuple = ()
     hosts: dict = types.MappingProxyType({})
     networks: tuple = ()
     local_users: tuple = ()
@@ -57,15 +60,16 @@ def converge(request, host):
 
     Raises GearvisorError with nothing changed.
     """
-    table = _Table(host)
     if request.state == "absent":
-        return _absent(host, table)
-    text = _text(request, host)
+        return _absent(host, _Table(host))
+    guards = _guards(request, host)
+    table = _Table(host, guards)
+    text = ruleset.table_text(*guards, _local_users(request), request.extra_lines)
     wanted = packages.missing(packages.installed_versions(host.run, [PACKAGE]), {PACKAGE: None})
     changes = ChangeSet(host)
     changes.want_directory(os.path.dirname(ruleset.FILE))
     changes.want(ruleset.FILE, text)
-    for path, (content, mode) in table.boot_files(request.ports).items():
+    for path, (content, mode) in table.boot_files().items():
         changes.want(path, content, mode)
     actions = [f"install {specification}" for specification in wanted]
     if not wanted:
@@ -95,20 +99,37 @@ def resolve(name):
     return sorted({address[0].partition("%")[0] for *_others, address in found})
 
 
-def _text(request, host):
-    """Return the table as text; raises InvalidOption."""
-    if len(request.ports) > _MOST_PORTS:
+def _guards(request, host):
+    """Return the Guards of the job server's ports and of the exporter's; raises InvalidOption."""
+    if not request.ports and not request.monitoring_ports:
         raise InvalidOption(
-            "ports", len(request.ports), "are too many", f"Name up to {_MOST_PORTS}"
+            "ports", request.ports, "is empty", "Name the ports to guard, or use state: absent"
         )
-    ruleset.check_ports(request.ports, {*request.ssh_ports, *ssh.ports_in_use(host)})
+    ssh_ports = {*request.ssh_ports, *ssh.ports_in_use(host)}
+    for option in ("ports", "monitoring_ports"):
+        given = getattr(request, option)
+        if len(given) > _MOST_PORTS:
+            raise InvalidOption(
+                option, len(given), "are too many", f"Name up to {_MOST_PORTS} ports"
+            )
+        ruleset.check_ports(option, given, ssh_ports)
+    both = sorted({*request.ports} & {*request.monitoring_ports})
+    if both:
+        raise InvalidOption(
+            "monitoring_ports", both[0], "is in ports, too", "Name each port in one of the two"
+        )
     ruleset.check_extra_lines(request.extra_lines)
-    networks = [
-        *ruleset.addresses_of(request.hosts, resolve),
-        *ruleset.typed_networks(request.networks),
-    ]
-    users = ruleset.user_ids(["0", *request.local_users]) if request.local_users else []
-    return ruleset.table_text(request.ports, networks, users, request.extra_lines)
+    hosts = ruleset.addresses_of(request.hosts, resolve) if request.ports else []
+    networks = ruleset.typed_networks(request.networks)
+    monitoring = ruleset.monitors(request.monitoring_networks, resolve)
+    return (
+        ruleset.Guard(tuple(request.ports), (*hosts, *networks)),
+        ruleset.Guard(tuple(request.monitoring_ports), tuple(monitoring)),
+    )
+
+
+def _local_users(request):
+    return ruleset.user_ids(["0", *request.local_users]) if request.local_users else []
 
 
 def _check(table, request, text):
@@ -150,19 +171,21 @@ def _outcome(changes, actions):
 class _Table:
     """Our table in the kernel, and what loads it at boot."""
 
-    def __init__(self, host):
+    def __init__(self, host, guards=()):
         self._host = host
+        self._guards = guards
         self._unit = systemd.Unit(UNIT, host.run) if host.systemd else None
 
     @property
     def boot_file(self):
         return UNIT_FILE if self._unit else INIT_SCRIPT
 
-    def boot_files(self, ports):
+    def boot_files(self):
         """Return {path: (text, mode)}."""
         if self._unit is None:
-            return {INIT_SCRIPT: (ruleset.init_script(ports), 0o755)}
-        return {UNIT_FILE: (ruleset.unit_text(), 0o644), DROP_IN: (ruleset.drop_in_text(), 0o644)}
+            return {INIT_SCRIPT: (ruleset.init_script(*self._guards), 0o755)}
+        unit = ruleset.unit_text(ruleset.guarded_units(*self._guards))
+        return {UNIT_FILE: (unit, 0o644), DROP_IN: (ruleset.drop_in_text(), 0o644)}
 
     def problem(self, text):
         """Return nft's error about the text, or None; nothing is loaded."""
@@ -196,10 +219,12 @@ class _Table:
         return self._is_required() and self._unit.show("ActiveState") == {"ActiveState": "active"}
 
     def _is_required(self):
-        links = (f"/etc/systemd/system/{unit}.requires/{UNIT}" for unit in ruleset.GUARDED_UNITS)
-        return self._unit.enabled() and all(
-            os.path.lexists(self._host.path(path)) for path in links
-        )
+        found = {
+            unit
+            for unit in ruleset.UNITS
+            if os.path.lexists(self._host.path(f"/etc/systemd/system/{unit}.requires/{UNIT}"))
+        }
+        return self._unit.enabled() and found == {*ruleset.guarded_units(*self._guards)}
 
     def start_at_boot(self):
         if self._unit is None:
@@ -207,7 +232,7 @@ class _Table:
             return
         self._unit.reread()
         if not self._is_required():
-            # Not only enable: an earlier version had other links.
+            # Not only enable: there may be links of an earlier version, or of other guards.
             self._unit.do("reenable", "--quiet")
         # So that systemd takes it for started: what it loads is loaded.
         self._unit.start()

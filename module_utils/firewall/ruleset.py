@@ -1,7 +1,7 @@
 # Copyright: Gearvisor contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The nftables table that guards the job server's ports, as text. All pure.
+"""The nftables table that guards the ports of the job server and of the exporter, as text. All pure.
 
 It is a separate table, so no other rules are read, changed or flushed. Its chains look at these ports
 only; what they accept other tables can still refuse, what they refuse is final.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import ipaddress
 import pwd
 import re
+from typing import NamedTuple
 
 from ..failure import InvalidOption
 
@@ -22,19 +23,17 @@ NFT = "/usr/sbin/nft"
 MARK = "# Written by Ansible (Gearvisor, gearman_firewall). Changes made here are lost."
 
 
-def check_ports(ports, ssh_ports):
+def check_ports(option, ports, ssh_ports):
     """Refuse ports that would lock users out; *ssh_ports* are those of this host's SSH servers."""
-    if not ports:
-        raise InvalidOption("ports", ports, "is empty", "Name the ports to guard, or use absent")
     for port in ports:
         if not 1 <= port <= 65535:
-            raise InvalidOption("ports", port, "is not a port", "Use 1 to 65535")
+            raise InvalidOption(option, port, "is not a port", "Use 1 to 65535")
         if port in ssh_ports:
             raise InvalidOption(
-                "ports",
+                option,
                 port,
                 "is SSH's, and guarding it could lock you out",
-                "Name the ports of gearmand and its tunnel only",
+                "Name the ports of gearmand, its tunnel and the exporter only",
             )
 
 
@@ -98,16 +97,34 @@ def addresses_of(hosts, resolve):
         for address in given:
             if not isinstance(address, str) or re.search(r"[^\x21-\x7e]", address) or not address:
                 raise _no_address(host, address, "is not an address, which is a text in quotes")
-            try:
-                result.append(ipaddress.ip_network(address))
-                continue
-            except ValueError:
-                pass
-            found = [ipaddress.ip_address(text) for text in resolve(address)]
+            found = _networks_of(address, resolve)
             if not found:
                 raise _no_address(host, address, "is not an IP address, and does not resolve here")
-            result += [ipaddress.ip_network(str(one)) for one in found]
+            result += found
     return result
+
+
+def monitors(given, resolve):
+    """Return the networks of the option monitoring_networks: addresses, networks and names; raises InvalidOption."""
+    result = []
+    for one in given:
+        found = [] if re.search(r"[^\x21-\x7e]", one) or not one else _networks_of(one, resolve)
+        if not found:
+            raise InvalidOption(
+                "monitoring_networks",
+                one,
+                "is no address and no network, and does not resolve here",
+                "Use for example 192.0.2.130, fd00::/64 or the name of Prometheus's host",
+            )
+        result += found
+    return result
+
+
+def _networks_of(text, resolve):
+    try:
+        return [ipaddress.ip_network(text)]
+    except ValueError:
+        return [ipaddress.ip_network(address) for address in resolve(text)]
 
 
 def _no_address(host, value, problem):
@@ -121,20 +138,34 @@ def _no_address(host, value, problem):
     )
 
 
-def table_text(ports, networks, local_users=(), extra_lines=()):
+class Guard(NamedTuple):
+    """Ports, and the networks from which they can be reached."""
+
+    ports: tuple
+    networks: tuple
+
+
+def table_text(jobs, monitoring, local_users=(), extra_lines=()):
     """Return what nft loads: it replaces the table in one step, or leaves it as it is.
 
-    *local_users*: ids of the only users of this host that may connect over the loopback, empty for all.
-    *extra_lines*: rules that come before the allow-list's own refusal.
+    *jobs* and *monitoring* are the Guards of the job server's ports and of the exporter's; either may have no
+    ports. *local_users*: ids of the only users of this host that may connect to the job server over the
+    loopback, empty for all. *extra_lines*: rules that come before the job server's refusal.
     """
-    guarded = ", ".join(str(port) for port in sorted(set(ports)))
-    # Loopback has a separate rule.
-    outside = [network for network in networks if not network.is_loopback]
-    sets = {
-        version: ipaddress.collapse_addresses(n for n in outside if n.version == version)
-        for version in (4, 6)
-    }
-    elements = {version: [str(_bare(n)) for n in found] for version, found in sets.items()}
+    guards = [
+        (guard, *names)
+        for guard, *names in (
+            (jobs, "allowed", "guarded", extra_lines),
+            (monitoring, "monitoring", "watched", ()),
+        )
+        if guard.ports
+    ]
+    sets = "".join(_sets(name, guard.networks) for guard, name, _chain, _lines in guards)
+    jumps = "".join(
+        f"        tcp dport {{ {_ports(guard)} }} jump {chain}\n"
+        for guard, _name, chain, _lines in guards
+    )
+    chains = "\n".join(_chain(chain, name, lines) for _guard, name, chain, lines in guards)
     return f"""#!{NFT} -f
 {MARK}
 
@@ -143,40 +174,55 @@ table {FAMILY} {TABLE}
 delete table {FAMILY} {TABLE}
 
 table {FAMILY} {TABLE} {{
-    set allowed4 {{
-        type ipv4_addr
-        flags interval
-{_elements(elements[4])}    }}
-
-    set allowed6 {{
-        type ipv6_addr
-        flags interval
-{_elements(elements[6])}    }}
-
-    chain input {{
+{sets}    chain input {{
         type filter hook input priority filter - 5; policy accept;
-        tcp dport {{ {guarded} }} jump guarded
-    }}
+{jumps}    }}
 
-    chain guarded {{
-        iif "lo" accept
-        ip saddr @allowed4 accept
-        ip6 saddr @allowed6 accept
-{"".join(f"        {line}{chr(10)}" for line in extra_lines)}        reject with tcp reset
-    }}
-{_local_chains(guarded, local_users)}}}
+{chains}{_local_chains(jobs, local_users)}}}
 """
 
 
-def _local_chains(guarded, local_users):
-    if not local_users:
+def _ports(*guards):
+    return ", ".join(str(port) for port in sorted({port for one in guards for port in one.ports}))
+
+
+def _sets(name, networks):
+    # Loopback has a separate rule.
+    outside = [network for network in networks if not network.is_loopback]
+    found = {
+        version: ipaddress.collapse_addresses(n for n in outside if n.version == version)
+        for version in (4, 6)
+    }
+    return "".join(
+        f"""    set {name}{version} {{
+        type ipv{version}_addr
+        flags interval
+{_elements([str(_bare(network)) for network in found[version]])}    }}
+
+"""
+        for version in (4, 6)
+    )
+
+
+def _chain(chain, name, lines):
+    return f"""    chain {chain} {{
+        iif "lo" accept
+        ip saddr @{name}4 accept
+        ip6 saddr @{name}6 accept
+{"".join(f"        {line}{chr(10)}" for line in lines)}        reject with tcp reset
+    }}
+"""
+
+
+def _local_chains(jobs, local_users):
+    if not local_users or not jobs.ports:
         return ""
     users = ", ".join(map(str, local_users))
     # The sender of a packet is known on its way out only.
     return f"""
     chain output {{
         type filter hook output priority filter - 5; policy accept;
-        oif "lo" tcp dport {{ {guarded} }} jump local
+        oif "lo" tcp dport {{ {_ports(jobs)} }} jump local
     }}
 
     chain local {{
@@ -198,19 +244,26 @@ def _elements(texts):
 
 
 # What must not run without the allow-list.
-GUARDED_UNITS = ("gearman-job-server.service", "gearman-tunnel.service")
+JOB_UNITS = ("gearman-job-server.service", "gearman-tunnel.service")
+MONITORING_UNITS = ("gearvisor-exporter.service",)
+UNITS = JOB_UNITS + MONITORING_UNITS
 
 
-def unit_text():
+def guarded_units(jobs, monitoring):
+    """Return the names of the units that must not run without the allow-list of these Guards."""
+    return (JOB_UNITS if jobs.ports else ()) + (MONITORING_UNITS if monitoring.ports else ())
+
+
+def unit_text(units):
     """Return the systemd unit that loads the table before what it guards is started.
 
     What it guards requires it, so when it cannot be loaded, that is not started; and when the unit is
     stopped, that is stopped first.
     """
-    guarded = " ".join(GUARDED_UNITS)
+    guarded = " ".join(units)
     return f"""{MARK}
 [Unit]
-Description=Allow-list of the Gearman job server
+Description=Allow-list of Gearvisor
 Documentation=man:nft(8)
 DefaultDependencies=no
 Wants=network-pre.target
@@ -245,12 +298,12 @@ ExecStopPost={again}
 """
 
 
-def init_script(ports):
+def init_script(*guards):
     """Return the init script that loads the table at boot on hosts without systemd.
 
     When it cannot be loaded, a table that lets only the loopback in takes its place.
     """
-    guarded = ", ".join(str(port) for port in sorted(set(ports)))
+    guarded = _ports(*guards)
     return f"""#!/bin/sh
 {MARK}
 ### BEGIN INIT INFO
@@ -261,7 +314,7 @@ def init_script(ports):
 # X-Start-Before:    supervisor gearman-job-server
 # Default-Start:     2 3 4 5
 # Default-Stop:
-# Short-Description: Allow-list of the Gearman job server
+# Short-Description: Allow-list of Gearvisor
 ### END INIT INFO
 
 load() {{

@@ -4,6 +4,7 @@
 """The allow-list with the real nft, in a network of the test's own."""
 
 import os
+import re
 import subprocess
 
 import pytest
@@ -54,12 +55,20 @@ class Machine:
             asked = argv[2].partition("=")[2].split(",")
             return 0, "".join(f"{name}={values[name]}\n" for name in asked if name in values), ""
         if "reenable" in argv:
-            for unit in ruleset.GUARDED_UNITS:
+            for unit in self.required_by():
                 (self.links / f"{unit}.requires").mkdir(parents=True, exist_ok=True)
                 (self.links / f"{unit}.requires" / firewall.UNIT).symlink_to("x")
         if argv[:1] == ["update-rc.d"]:
             (self.root / "etc/rc2.d/S01gearman-firewall").touch()
         return 0, "", ""
+
+    def required_by(self):
+        """As systemctl reenable does: the links of the unit file, and no others."""
+        for link in self.links.glob("*.requires/*"):
+            link.unlink()
+        return re.findall(
+            r"(?m)^RequiredBy=(.*)$", (self.root / firewall.UNIT_FILE[1:]).read_text()
+        )[0].split()
 
     def inside(self, argv, data=None):
         enter = ["nsenter", f"--net=/proc/{self.namespace.pid}/ns/net", *argv]
@@ -158,6 +167,58 @@ def test_only_listed_local_users_connect(machine):
     assert machine.answers(4730, 12346) and machine.answers(4730)
     assert not machine.answers(4730, 12345)
     assert machine.answers(4731, 12345)
+
+
+MONITORING = {"monitoring_ports": [9418], "monitoring_networks": ["192.0.2.130", "fd00::/64"]}
+
+
+def test_the_exporter_has_an_allow_list_of_its_own(machine):
+    machine.converge(**MONITORING)
+    table = machine.table()
+    assert "tcp dport 4730 jump guarded" in table and "tcp dport 9418 jump watched" in table
+    watched = table.partition("chain watched {")[2].partition("\n\t}")[0]
+    assert "@monitoring4" in watched and "@allowed4" not in watched and "reject" in watched
+    monitoring4 = table.partition("set monitoring4 {")[2].partition("\n\t}")[0]
+    assert "192.0.2.130" in monitoring4 and "192.0.2.1 " not in monitoring4
+    assert not machine.converge(**MONITORING).changed
+    # Users of the host may look at the status page, whoever may submit jobs.
+    machine.converge(local_users=["12346"], **MONITORING)
+    assert machine.answers(9418, 12345) and not machine.answers(4730, 12345)
+    machine.converge()
+    assert "9418" not in machine.table()
+
+
+def test_a_host_without_a_job_server_guards_its_exporter_only(tmp_path):
+    machine = Machine(tmp_path, True)
+    machine.converge(ports=[], hosts={"w1": ["does not resolve"]}, **MONITORING)
+    assert "4730" not in machine.table() and "allowed4" not in machine.table()
+    assert [path.parent.name for path in machine.links.glob("*.requires/*")] == [
+        "gearvisor-exporter.service.requires"
+    ]
+    machine.converge(**MONITORING)
+    assert len(list(machine.links.glob("*.requires/*"))) == 3
+    machine.converge()
+    assert len(list(machine.links.glob("*.requires/*"))) == 2
+    machine.namespace.communicate(b"")
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"ports": []}, r"^ports: \[\] is empty"),
+        ({"monitoring_ports": [22]}, r"^monitoring_ports: 22 is SSH's"),
+        ({"monitoring_ports": [0]}, r"^monitoring_ports: 0 is not a port"),
+        ({"monitoring_ports": [4730]}, r"^monitoring_ports: 4730 is in ports, too"),
+        ({"monitoring_ports": [9418], "monitoring_networks": ["x"]}, r"^monitoring_networks: 'x'"),
+        ({"monitoring_ports": [*range(100, 1200)]}, r"^monitoring_ports: 1100 are too many"),
+    ],
+)
+def test_what_is_refused_changes_nothing(tmp_path, options, error):
+    machine = Machine(tmp_path, True)
+    with pytest.raises(InvalidOption, match=error):
+        machine.converge(**options)
+    assert machine.table() == ""
+    machine.namespace.communicate(b"")
 
 
 def test_what_cannot_be_loaded_is_put_back(machine, monkeypatch):
