@@ -1,7 +1,7 @@
 """Knocks at a job server or its tunnel with a line of text, and prints what comes back.
 
 Usage: knock.py HOST PORT plain LINE | tls CA [CERTIFICATE KEY]. TLS asks gearmand for its version.
-Prints the answer, or "nothing: " and why.
+Prints the answer, or "nothing: " and why. HOST may be NAME/ADDRESS.
 """
 
 import socket
@@ -9,15 +9,16 @@ import ssl
 import sys
 
 host, port, how, *rest = sys.argv[1:]
+name, _, address = host.partition("/")
 line = "version"
 try:
-    connection = socket.create_connection((host, int(port)), timeout=20)
+    connection = socket.create_connection((address or name, int(port)), timeout=20)
     if how == "tls":
         authority, *certificate = rest
         context = ssl.create_default_context(cafile=authority)
         if certificate:
             context.load_cert_chain(*certificate)
-        connection = context.wrap_socket(connection, server_hostname=host)
+        connection = context.wrap_socket(connection, server_hostname=name)
     else:
         (line,) = rest
     connection.sendall(line.encode() + b"\r\n")

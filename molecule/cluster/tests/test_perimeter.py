@@ -132,6 +132,19 @@ def test_a_host_outside_the_inventory_cannot_connect(lab, server, port):
     assert answer == "nothing: [Errno 111] Connection refused"
 
 
+@pytest.mark.parametrize("family", ["ahostsv4", "ahostsv6"])
+@pytest.mark.parametrize("server", SERVERS)
+def test_both_families_are_served_and_guarded(lab, server, family):
+    address = lab["stranger"].check_output(f"getent {family} {server}").split()[0]
+    if address.startswith("::ffff:"):
+        pytest.skip("this machine has no IPv6")
+    named = f"{server}/{address}"
+    assert knock(lab, "worker1", f"tls {KEYS}ca.pem {OWN}", named).startswith("OK ")
+    for port in (GEARMAND, TUNNEL):
+        answer = knock(lab, "stranger", "plain version", named, port)
+        assert answer == "nothing: [Errno 111] Connection refused"
+
+
 def test_other_ports_are_left_alone(lab):
     """SSH above all: here a listener that answers as gearmand would."""
     server = (

@@ -101,7 +101,7 @@ class Daemon:
             cwd="/",
         )
         if ready:
-            self.rpc.wait_ready(15)
+            self.rpc.wait_ready(120)
 
     def wait_for_socket(self):
         deadline = time.monotonic() + 60
