@@ -80,7 +80,7 @@ class Lab:
             line.split()[0]: {key: int(number) for key, number in re.findall(r"(\w+)=(\d+)", line)}
             for line in recap.splitlines()[1:]
             if line.strip()
-        }, done.stdout
+        }, done.stdout + done.stderr
 
     def module(self, name, module, arguments):
         """Run one module on a host; return its result, of success or failure.

@@ -346,7 +346,7 @@ def test_job_timeout(new_server, new_worker, client, long_functions):
     for function in ("loop", "sleep", "select"):
         start = time.monotonic()
         done = client(server, function, "x")
-        assert 0.3 <= time.monotonic() - start < 5, function
+        assert 0.3 <= time.monotonic() - start < 60, function
         assert (done.returncode, done.stdout) == (1, b"")
         assert (
             b"threw an exception: Gearvisor\\JobTimeLimit: over the limit of 0.3 s\n" in done.stderr
@@ -503,7 +503,7 @@ def test_signal_without_a_server(new_server, new_worker):
     start = time.monotonic()
     worker.process.terminate()
     assert worker.process.wait(timeout=60) == 0
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 4
 
 
 @pytest.mark.parametrize(

@@ -110,18 +110,27 @@ def shared_server():
 
 
 @pytest.fixture
-def job_server():
-    """A job server of this test alone."""
-    server = JobServer().start()
-    yield server
-    server.stop()
+def new_job_server():
+    """Call it with options of gearmand for a job server of this test alone."""
+    started = []
+
+    def start(*options):
+        started.append(JobServer(*options).start())
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()
 
 
 @pytest.fixture
-def other_job_server():
-    server = JobServer().start()
-    yield server
-    server.stop()
+def job_server(new_job_server):
+    return new_job_server()
+
+
+@pytest.fixture
+def other_job_server(new_job_server):
+    return new_job_server()
 
 
 class WorkerThread:
@@ -136,7 +145,7 @@ class WorkerThread:
 
     def stop(self):
         self.worker.stop()
-        self.thread.join(10)
+        self.thread.join(60)
         assert not self.thread.is_alive(), "the worker does not stop"
         return self.worker
 

@@ -30,11 +30,11 @@ def places(tmp_path, monkeypatch):
 
 def test_a_job_server_that_hangs_costs_only_its_own_answer(job_server, peer, closed_port):
     started = time.monotonic()
-    servers = observe.ask_all([peer(), job_server.address, closed_port], 1)
-    assert time.monotonic() - started < 20
+    servers = observe.ask_all([peer(), job_server.address, closed_port], 5)
+    assert time.monotonic() - started < 60
     assert [each.up for each in servers] == [False, True, False]
     assert "no " in servers[0].error and servers[2].error == "Connection refused"
-    assert servers[1].version and servers[1].seconds < 1
+    assert servers[1].version and servers[1].seconds < 5
 
 
 def test_the_age_of_the_oldest_job(job_server, monkeypatch):

@@ -10,7 +10,6 @@ import signal
 import time
 
 import pytest
-from conftest import JobServer
 from gearvisor.client import Client
 from gearvisor.job_runner import SHORT_JOB
 from gearvisor.serving import SHORT_JOBS
@@ -169,24 +168,23 @@ def test_asking_ahead_needs_a_time_limit():
 
 
 @pytest.mark.parametrize("retries", [1, 2, 3])
-def test_a_job_behind_one_that_kills_its_worker_is_not_lost(start, runs, wait_until, retries):
-    server = JobServer(f"--job-retries={retries}").start()
-    try:
-        queue(server, "kills", range(300))
-        with Client([server.address]) as client:
-            client.submit("kills", b"poison", background=True)
-        queue(server, "kills", range(300, 600))
-        options = ("--prefetch", "3", "--job-timeout", "60", "--status-file", "status.json")
-        logs = b""
-        for _ in range(retries):
-            process = start(server, options=options, waits=False)
-            assert process.wait(20) == -signal.SIGKILL
-            logs += process.communicate()[1]
-        start(server, options=options)
-        wait_until(lambda: server.status("kills")[:2] == (0, 0), "all are done", 60)
-        assert runs() == {"poison": retries, **{str(number): 1 for number in range(600)}}
-        assert (b"is requested ahead" in logs) == (retries == 1)
-        with server.admin() as admin:
-            assert not [name for name in admin.status() if name.startswith("gearvisor-retries")]
-    finally:
-        server.stop()
+def test_a_job_behind_one_that_kills_its_worker_is_not_lost(
+    new_job_server, start, runs, wait_until, retries
+):
+    server = new_job_server(f"--job-retries={retries}")
+    queue(server, "kills", range(300))
+    with Client([server.address]) as client:
+        client.submit("kills", b"poison", background=True)
+    queue(server, "kills", range(300, 600))
+    options = ("--prefetch", "3", "--job-timeout", "60", "--status-file", "status.json")
+    logs = b""
+    for _ in range(retries):
+        process = start(server, options=options, waits=False)
+        assert process.wait(20) == -signal.SIGKILL
+        logs += process.communicate()[1]
+    start(server, options=options)
+    wait_until(lambda: server.status("kills")[:2] == (0, 0), "all are done", 60)
+    assert runs() == {"poison": retries, **{str(number): 1 for number in range(600)}}
+    assert (b"is requested ahead" in logs) == (retries == 1)
+    with server.admin() as admin:
+        assert not [name for name in admin.status() if name.startswith("gearvisor-retries")]

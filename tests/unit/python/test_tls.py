@@ -136,19 +136,19 @@ def test_client_and_worker_through_the_tunnel(tunnel, authority, serve):
 def test_large_results_take_their_time_through_the_tunnel(
     monkeypatch, tunnel, authority, serve, slow_link
 ):
-    monkeypatch.setattr(job_servers, "CONNECT_TIMEOUT", 0.8)
-    monkeypatch.setattr(job_servers, "ANSWER_TIMEOUT", 0.8)
+    monkeypatch.setattr(job_servers, "CONNECT_TIMEOUT", 2)
+    monkeypatch.setattr(job_servers, "ANSWER_TIMEOUT", 2)
     address = tunnel()
     trust = context(authority, *authority.issue("me"))
     runs = []
 
     def large(job):
         runs.append(None)
-        return bytes(6_000_000)
+        return bytes(12_000_000)
 
     serve([slow_link(address, 3_000_000)], {"large": large}, ssl_context=trust)
     with Client([address], timeout=60, ssl_context=trust) as client:
-        assert client.submit("large").data == bytes(6_000_000)
+        assert client.submit("large").data == bytes(12_000_000)
     assert len(runs) == 1
 
 

@@ -169,7 +169,7 @@ def test_stop_wakes_an_idle_worker_at_once(wait_until, shared_server, serve):
     time.sleep(0.1)
     started = time.monotonic()
     running.stop()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 9
 
 
 def test_stop_without_any_server(monkeypatch, serve, closed_port):
@@ -179,7 +179,7 @@ def test_stop_without_any_server(monkeypatch, serve, closed_port):
     time.sleep(0.3)
     started = time.monotonic()
     running.stop()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 9
 
 
 # Processes and signals
@@ -442,20 +442,20 @@ def test_what_takes_long_to_send_is_done_once(
     monkeypatch, job_server, other_job_server, serve, slow_link, direction
 ):
     monkeypatch.setattr(job_servers, "POLL", 0.2)
-    monkeypatch.setattr(job_servers, "ANSWER_TIMEOUT", 0.6)
-    monkeypatch.setattr(job_servers, "ANSWER_TIMEOUT_BUSY", 0.6)
-    monkeypatch.setattr(job_servers, "CONNECT_TIMEOUT", 0.3)
-    monkeypatch.setattr(job_servers, "CONNECT_TIMEOUT_BUSY", 0.3)
+    monkeypatch.setattr(job_servers, "ANSWER_TIMEOUT", 2)
+    monkeypatch.setattr(job_servers, "ANSWER_TIMEOUT_BUSY", 2)
+    monkeypatch.setattr(job_servers, "CONNECT_TIMEOUT", 1)
+    monkeypatch.setattr(job_servers, "CONNECT_TIMEOUT_BUSY", 1)
     runs = []
 
     def function(job):
         runs.append(None)
-        return bytes(3_000_000) if direction == "result" else b"%d" % len(job.data)
+        return bytes(6_000_000) if direction == "result" else b"%d" % len(job.data)
 
     serve([slow_link(job_server.address, 1_500_000), other_job_server.address], {"f": function})
-    data = bytes(3_000_000) if direction == "payload" else b""
+    data = bytes(6_000_000) if direction == "payload" else b""
     result = submit(job_server, "f", data).data
-    assert result == (bytes(3_000_000) if direction == "result" else b"3000000")
+    assert result == (bytes(6_000_000) if direction == "result" else b"6000000")
     assert len(runs) == 1
 
 

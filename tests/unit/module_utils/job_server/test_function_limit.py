@@ -81,4 +81,4 @@ def test_a_server_that_is_gone_is_not_waited_for(port):
     started = time.monotonic()
     with pytest.raises(OSError, match="refused"):
         function_limit.send_commands("127.0.0.1", port, ["version"], gone.pid)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 25

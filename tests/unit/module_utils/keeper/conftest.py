@@ -51,7 +51,7 @@ def where():
         stderr=subprocess.DEVNULL,
     )
     supervisord = rpc.Supervisord(str(directory / "s.sock"))
-    supervisord.wait_ready(15)
+    supervisord.wait_ready(120)
     yield fleet.Host(run, str(config), str(directory / "conf.d"), str(executable))
     # It ends its programs, too.
     child.terminate()

@@ -43,7 +43,7 @@ def test_wrong_password_is_reported(idle):
     idle.start(ready=False)
     socket = str(idle.directory / "s.sock")
     right = rpc.Supervisord(socket, "ops", "right")
-    right.wait_ready(15)
+    right.wait_ready(120)
     assert right.version().startswith("4.")
     with pytest.raises(rpc.SupervisordUnavailable, match="401 Unauthorized"):
         rpc.Supervisord(socket, "ops", "wrong").wait_ready(0)

@@ -335,9 +335,9 @@ def test_without_a_list_any_certificate_of_the_authority_is_accepted(site, tmp_p
 
 
 def test_what_does_not_serve_is_put_back(site, monkeypatch):
-    monkeypatch.setattr(tunnel, "_READY_SECONDS", 0.5)
     site.converge()
     before = config(site.root)
+    monkeypatch.setattr(tunnel, "_READY_SECONDS", 0.5)
     monkeypatch.setattr(site.keeper, "reload", lambda _process: site.keeper.stop())
     with pytest.raises(GearvisorError, match=r"does not listen.* The old files are back"):
         site.converge(**second(site))

@@ -1,0 +1,3 @@
+"""A function of the application."""
+
+FUNCTIONS = {"upper_python": lambda job: job.data.upper()}
