@@ -88,7 +88,7 @@ def _contexts(identity):
             context.minimum_version = ssl.TLSVersion.TLSv1_2
             try:
                 context.load_verify_locations(cadata=identity.ca)
-            except (ssl.SSLError, ValueError):
+            except (ssl.SSLError, ValueError, TypeError):
                 raise CertificateError(
                     "ca", "holds no certificate in PEM form that can be read"
                 ) from None
@@ -122,7 +122,8 @@ def _files(identity):
         for name in ("certificate", "key"):
             paths.append(os.path.join(directory, name))
             descriptor = os.open(paths[-1], os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            # What is no text at all is refused as what is no PEM text.
+            with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
                 file.write(getattr(identity, name))
         yield paths
 

@@ -75,7 +75,10 @@ def request_of(params):
         settings = stunnel.typed_settings(
             params["serve"], params["servers"], params["extra_lines"], bool(peers)
         )
-        identity = certificates.Identity(params["ca"], params["certificate"], params["key"])
+        # What is null counts as empty, which is named with its way out.
+        identity = certificates.Identity(
+            *(params[name] or "" for name in certificates.Identity._fields)
+        )
     return Request(
         settings, identity, params["state"], params["service_manager"], peers, params["end_retired"]
     )

@@ -184,6 +184,8 @@ def test_alert(lab, alert):
         lab.wait_until(lambda: alert in passed_on(lab), 120)
     lab.wait_until(lambda: alert not in alerts(lab), 700 if alert in LASTING else 120)
     resolved = time.monotonic()
+    # Alertmanager is told so, too: whoever was woken may go back to bed.
+    lab.wait_until(lambda: alert not in passed_on(lab), 120)
     print(f"{alert}: fired after {fired - started:.0f} s, resolved after {resolved - fired:.0f} s")
 
 
@@ -236,6 +238,12 @@ def test_names_of_strangers_break_neither_metrics_nor_page(lab):
     assert len(query(lab, "up == 1")["data"]["result"]) == 2
     page = fetch(lab["queue"], "http://127.0.0.1:9418/")
     assert "&lt;script&gt;" in page and "\x1b" not in page
+
+
+def test_only_prometheus_reaches_the_exporter(lab):
+    look = "import socket; socket.create_connection(('worker', 9418), 20)"
+    assert lab["queue"].run("/usr/bin/python3 -c %s", look).rc == 0
+    assert "Connection refused" in lab["stranger"].run("/usr/bin/python3 -c %s", look).stderr
 
 
 @pytest.mark.parametrize("name", ["queue", "worker"])
