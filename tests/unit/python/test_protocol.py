@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+import random
 import struct
 import tracemalloc
 
@@ -24,6 +26,7 @@ from gearvisor.protocol import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+PACKETS = 1_000_000 if os.environ.get("GEARVISOR_TEST_ALL") else 20_000
 WITHOUT_NUL = st.binary(max_size=20).map(lambda data: data.replace(b"\0", b""))
 
 
@@ -94,6 +97,47 @@ def test_hostile_bytes_after_a_good_magic(body):
         list(decoder)
     except ProtocolError:
         pass
+
+
+def damaged(rng, wire):
+    """The packet with one thing wrong with it, or nothing."""
+    place = rng.randrange(len(wire) + 1)
+    return rng.choice(
+        (
+            wire,
+            wire[:place],
+            wire[:place] + rng.randbytes(rng.randrange(9)) + wire[place:],
+            wire[:place] + bytes([rng.randrange(256)]) + wire[place + 1 :],
+            wire[:8]
+            + struct.pack(">I", rng.choice((0, 1, 1024, 1025, 2**31, 2**32 - 1)))
+            + wire[12:],
+            rng.randbytes(rng.randrange(40)),
+        )
+    )
+
+
+def test_damaged_packets_are_packets_or_an_error():
+    """Never another exception, a loop, or more memory than a packet may have."""
+    rng = random.Random(4)
+    kinds = sorted(Packet)
+    read = refused = 0
+    decoder = Decoder(max_packet=1024)
+    for _ in range(PACKETS):
+        kind = rng.choice(kinds)
+        arguments = [
+            rng.randbytes(rng.randrange(20)).replace(b"\0", b"") for _ in range(ARGUMENTS[kind])
+        ]
+        try:
+            decoder.feed(damaged(rng, encode(kind, *arguments, response=True)))
+            for found, parts in decoder:
+                assert len(parts) == ARGUMENTS[found]
+                read += 1
+        except ProtocolError:
+            refused += 1
+            decoder = Decoder(max_packet=1024)
+        assert len(decoder._buffer) <= 1024 + 12 + 60
+    assert read > PACKETS / 10
+    assert refused > PACKETS / 10
 
 
 @pytest.mark.parametrize(
