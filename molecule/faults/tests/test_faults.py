@@ -5,101 +5,21 @@ By default at some steps, with GEARVISOR_TEST_ALL at all of them.
 
 import os
 import random
-import types
 
 import pytest
+from cases import CASES, SLOW
 
 ALL = bool(os.environ.get("GEARVISOR_TEST_ALL"))
 # A kill can come anywhere; the others go the same way back.
 SAMPLES = {"KILL": 3}
 OTHERS = 1
 SIGNALS = 20
-WATCHED = ("/etc/supervisor", "/etc/gearman", "/etc/systemd/system", "/var/lib/gearvisor", "/tmp")
+OF_SLOW = 12
+WATCHED = (
+    "/etc/supervisor", "/etc/gearman", "/etc/gearvisor", "/etc/systemd/system", "/etc/php", "/usr/local",
+    "/var/lib/gearvisor", "/tmp",
+)  # fmt: skip
 LEFTOVERS = ("/usr/sbin/policy-rc.d", "/usr/sbin/policy-rc.d.gearvisor")
-
-
-class Programs:
-    """supervisor_programs: a fleet that grows, shrinks, changes and keeps."""
-
-    module = "supervisor_programs"
-
-    @staticmethod
-    def arguments(after):
-        def program(numprocs, release="1"):
-            return {
-                "command": "/bin/sleep 100000",
-                "numprocs": numprocs,
-                "environment": {"RELEASE": release},
-                "startsecs": 0,
-            }
-
-        programs = {"keep": program(2), "load": program(2 if after else 3, "2" if after else "1")}
-        programs["comes" if after else "goes"] = program(1)
-        return {"programs": programs, "fleet": "faults", "purge": True, "wait_timeout": 30}
-
-    @staticmethod
-    def running(target):
-        """Return {process: (state, its RELEASE)} and the pids of what is kept."""
-        states, pids = {}, {}
-        for line in target.shell("supervisorctl status").splitlines():
-            name, state, *rest = line.split()
-            if name.startswith("retry-fatal"):
-                continue
-            pid = rest[1].rstrip(",") if state == "RUNNING" else "0"
-            found = target.shell(f"tr '\\0' '\\n' </proc/{pid}/environ | grep ^RELEASE=")
-            states[name] = (state, found.strip())
-            if name.startswith("keep"):
-                pids[name] = pid
-        orphans = target.shell("pgrep -c -f '^/bin/sleep 100000'").strip()
-        return {**states, "sleeping": orphans}, pids
-
-
-class JobServer:
-    """gearman_job_server: a restart with jobs in its queue, which is a file."""
-
-    module = "gearman_job_server"
-    queue = types.MappingProxyType({"type": "libsqlite3", "path": "/var/lib/gearman/faults.db"})
-
-    @classmethod
-    def arguments(cls, after):
-        return {"queue": dict(cls.queue), "job_retries": 2 if after else 1}
-
-    @staticmethod
-    def prepare(target):
-        if "waits\t3" not in target.shell("gearadmin --status"):
-            for number in range(3):
-                target.shell(f"gearman -b -f waits -u job-{number} x")
-
-    @staticmethod
-    def running(target):
-        shown = target.shell("gearadmin --status; gearadmin --show-unique-jobs | sort")
-        process = target.shell("tr '\\0' ' ' </proc/$(pgrep -x gearmand)/cmdline")
-        return {"answers": shown, "command": process}, {}
-
-
-class Drained(JobServer):
-    """The same, closed to new jobs first, with a queue in memory that is empty."""
-
-    @classmethod
-    def arguments(cls, after):
-        return {
-            "queue": {"type": "builtin"},
-            "job_retries": 2 if after else 1,
-            "restart": "drain",
-            "drain_timeout": 30,
-        }
-
-    @staticmethod
-    def prepare(target):
-        # A function that a worker has served, so that there is one to close.
-        target.shell("gearman -b -f seen x; timeout 5 gearman -w -c 1 -f seen -- cat")
-
-
-CASES = {
-    "programs": (Programs, "plain"),
-    "job server": (JobServer, "booted"),
-    "drain": (Drained, "plain"),
-}
 
 
 def prepared(case, target, after):
@@ -136,26 +56,29 @@ def different(wanted, found):
     return texts
 
 
-def chosen(steps, fault):
+def chosen(name, steps, fault):
     """Return the numbers of the steps to try: all, or a sample that is the same in each run."""
     number = SAMPLES.get(fault, OTHERS)
     if ALL:
         number = SIGNALS if fault in ("TERM", "HUP") else len(steps)
+        number = min(number, OF_SLOW) if name in SLOW else number
     return sorted(random.Random(7).sample(range(len(steps)), min(number, len(steps))))
 
 
 @pytest.mark.parametrize("fault", ["KILL", "TERM", "HUP", "ENOSPC", "EACCES"])
 @pytest.mark.parametrize("name", CASES)
 def test_one_more_run_is_enough(targets, name, fault):
-    case, host = CASES[name]
-    if fault != "KILL" and not ALL and name != "programs":
+    case, host, usual = CASES[name]
+    if not ALL and not (usual and (fault == "KILL" or name == "programs")):
         pytest.skip("slow: GEARVISOR_TEST_ALL is not set")
     target = targets(host)
+    if hasattr(case, "set_up"):
+        case.set_up(target)
     wanted, _pids = prepared(case, target, after=True)
     _before, kept = prepared(case, target, after=False)
     _result, steps = target.run(case.module, case.arguments(True))
     failures = []
-    numbers = chosen(steps, fault)
+    numbers = chosen(name, steps, fault)
     for number in numbers:
         _before, kept = prepared(case, target, after=False)
         target.run(case.module, case.arguments(True), fault, number)
