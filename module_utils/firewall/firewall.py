@@ -11,10 +11,11 @@ import types
 from typing import NamedTuple
 
 from ..failure import GearvisorError, InvalidOption
-from ..host import packages, systemd
+from ..host import packages
 from ..host.changes import ChangeSet
 from ..host.directories import make, remove_empty
 from ..host.files import read_text, write_text
+from ..keeper.loaded import LoadedScript, LoadedUnit
 from ..outcome import Outcome, prepared
 from . import ruleset, ssh
 
@@ -69,13 +70,13 @@ def converge(request, host):
     changes = ChangeSet(host)
     changes.want_directory(os.path.dirname(ruleset.FILE))
     changes.want(ruleset.FILE, text)
-    for path, (content, mode) in table.boot_files().items():
+    for path, (content, mode) in table.keeper.files().items():
         changes.want(path, content, mode)
     actions = [f"install {specification}" for specification in wanted]
     if not wanted:
         _check(table, request, text)
-    if not table.starts_at_boot():
-        actions.append(f"load the allow-list at boot ({table.boot_file})")
+    if not table.keeper.enabled():
+        actions.append(f"load the allow-list at boot ({next(iter(table.keeper.files()))})")
     if wanted or ruleset.FILE in changes:
         actions.append("load the allow-list")
     elif not table.is_loaded():
@@ -86,7 +87,7 @@ def converge(request, host):
             _check(table, request, text)
         with changes.applied():
             table.load()
-            table.start_at_boot()
+            table.keeper.start()
     return _outcome(changes, actions)
 
 
@@ -156,7 +157,7 @@ def _absent(host, table):
     if actions and not host.check_mode:
         table.remove()
         with changes.applied():
-            table.files_are_gone()
+            table.keeper.reread()
         remove_empty(host.path(os.path.dirname(ruleset.FILE)), host.path(os.path.dirname(DROP_IN)))
     return _outcome(changes, actions)
 
@@ -173,19 +174,7 @@ class _Table:
 
     def __init__(self, host, guards=()):
         self._host = host
-        self._guards = guards
-        self._unit = systemd.Unit(UNIT, host.run) if host.systemd else None
-
-    @property
-    def boot_file(self):
-        return UNIT_FILE if self._unit else INIT_SCRIPT
-
-    def boot_files(self):
-        """Return {path: (text, mode)}."""
-        if self._unit is None:
-            return {INIT_SCRIPT: (ruleset.init_script(*self._guards), 0o755)}
-        unit = ruleset.unit_text(ruleset.guarded_units(*self._guards))
-        return {UNIT_FILE: (unit, 0o644), DROP_IN: (ruleset.drop_in_text(), 0o644)}
+        self.keeper = _keeper(host, guards)
 
     def problem(self, text):
         """Return nft's error about the text, or None; nothing is loaded."""
@@ -211,47 +200,11 @@ class _Table:
         listing = self.listing()
         return listing is not None and listing == read_text(self._host.path(LISTING))
 
-    def starts_at_boot(self):
-        """Return whether it is loaded at boot, and before what it guards."""
-        if self._unit is None:
-            names = os.listdir(self._host.path("/etc/rc2.d"))
-            return any(name.startswith("S") and name.endswith(NAME) for name in names)
-        return self._is_required() and self._unit.show("ActiveState") == {"ActiveState": "active"}
-
-    def _is_required(self):
-        found = {
-            unit
-            for unit in ruleset.UNITS
-            if os.path.lexists(self._host.path(f"/etc/systemd/system/{unit}.requires/{UNIT}"))
-        }
-        return self._unit.enabled() and found == {*ruleset.guarded_units(*self._guards)}
-
-    def start_at_boot(self):
-        if self._unit is None:
-            self._update_rc("defaults")
-            return
-        self._unit.reread()
-        if not self._is_required():
-            # Not only enable: there may be links of an earlier version, or of other guards.
-            self._unit.do("reenable", "--quiet")
-        # So that systemd takes it for started: what it loads is loaded.
-        self._unit.start()
-
     def remove(self):
         """Take the table away, now and at boot."""
-        if self._unit and self._unit.loaded():
-            # First what is guarded must no longer require it, or it would be stopped, too.
-            self._unit.do("disable", "--quiet")
-            self._unit.reread()
-            self._unit.do("stop")
+        self.keeper.remove()
         if self.listing() is not None:
             self._nft("delete", "table", ruleset.FAMILY, ruleset.TABLE)
-
-    def files_are_gone(self):
-        if self._unit:
-            self._unit.reread()
-        else:
-            self._update_rc("remove")
 
     def _nft(self, *arguments):
         rc, out, err = self._host.run([ruleset.NFT, *arguments])
@@ -260,10 +213,14 @@ class _Table:
                 f"nft refuses the allow-list: {_reason(out, err)}. The one that was loaded, if any, still is"
             )
 
-    def _update_rc(self, verb):
-        rc, out, err = self._host.run(["update-rc.d", NAME, verb])
-        if rc != 0:
-            raise GearvisorError(f"'update-rc.d {NAME} {verb}' failed: {(err or out).strip()}")
+
+def _keeper(host, guards):
+    """Return what loads the table at boot; *guards* are none for one that is to be removed."""
+    if not host.systemd:
+        return LoadedScript(NAME, host, {INIT_SCRIPT: (ruleset.init_script(*guards), 0o755)})
+    units = ruleset.guarded_units(*guards)
+    files = {UNIT_FILE: (ruleset.unit_text(units), 0o644), DROP_IN: (ruleset.drop_in_text(), 0o644)}
+    return LoadedUnit(NAME, host, files, units, ruleset.UNITS)
 
 
 def _reason(out, err):

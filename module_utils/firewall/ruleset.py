@@ -145,6 +145,9 @@ class Guard(NamedTuple):
     networks: tuple
 
 
+NOTHING = Guard((), ())
+
+
 def table_text(jobs, monitoring, local_users=(), extra_lines=()):
     """Return what nft loads: it replaces the table in one step, or leaves it as it is.
 
@@ -249,7 +252,7 @@ MONITORING_UNITS = ("gearvisor-exporter.service",)
 UNITS = JOB_UNITS + MONITORING_UNITS
 
 
-def guarded_units(jobs, monitoring):
+def guarded_units(jobs=NOTHING, monitoring=NOTHING):
     """Return the names of the units that must not run without the allow-list of these Guards."""
     return (JOB_UNITS if jobs.ports else ()) + (MONITORING_UNITS if monitoring.ports else ())
 

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from ..failure import GearvisorError, InvalidOption, Refused
 from ..host import packages
+from ..keeper.packaged import Packaged, VerbFailed
 from ..outcome import Outcome, prepared
 from . import queue_values
 
@@ -138,19 +139,21 @@ def _answer(server, run, sql):
 
 
 def _start(server, host):
-    run = host.run
-    if host.systemd:
-        run(["systemctl", "enable", "--quiet", server.service])
-    # service(8) asks systemd where it runs, and the package's init script elsewhere.
-    rc, _out, err = run(["service", server.service, "start"])
+    service = Packaged(server.service, host)
+    failed = None
+    try:
+        service.prepare()
+        service.start()
+    except VerbFailed as error:
+        failed = error.reason
     deadline = time.monotonic() + _START_SECONDS
     while True:
-        asked, _out, answer = _ask(server, run, "SELECT 1;\n")
+        asked, _out, answer = _ask(server, host.run, "SELECT 1;\n")
         if asked == 0:
             return
-        if rc != 0 or time.monotonic() >= deadline:
+        if failed or time.monotonic() >= deadline:
             raise GearvisorError(
-                f"{server.service} does not answer after its start: {(err if rc else answer).strip()}. See its "
+                f"{server.service} does not answer after its start: {failed or answer.strip()}. See its "
                 "log, then run this again"
             )
         time.sleep(0.2)

@@ -18,6 +18,7 @@ import time
 from typing import NamedTuple
 
 from ..failure import GearvisorError
+from ..keeper.packaged import Packaged, VerbFailed
 
 EXTENSION = "gearman"
 SAPIS = ("cli", "fpm", "apache2", "cgi")
@@ -171,12 +172,13 @@ def is_outdated(host, daemon, extensions):
 
 def start(host, daemon):
     """Start the daemon, or restart an Apache that ran before PHP came to it. Raises GearvisorError."""
-    rc, out, err = host.run(["service", daemon.service, "restart"])
-    if rc != 0:
+    try:
+        Packaged(daemon.service, host).restart()
+    except VerbFailed as error:
         raise GearvisorError(
-            f"sapis: {daemon.service} does not start: {(err or out).strip() or 'it printed nothing'}. "
+            f"sapis: {daemon.service} does not start: {error.reason}. "
             f"See '{' '.join(daemon.check)}' and the log of {daemon.service} on the host"
-        )
+        ) from None
 
 
 def bring_up_to_date(host, daemon, extensions):
@@ -185,8 +187,14 @@ def bring_up_to_date(host, daemon, extensions):
     A configuration that the daemon itself finds wrong is left alone: a reload would end the daemon.
     """
     rc, out, err = host.run(daemon.check)
-    for action in ("reload", "restart") if rc == 0 else ():
-        _rc, out, err = host.run(["service", daemon.service, action])
+    reason = (err or out).strip()
+    service = Packaged(daemon.service, host)
+    for verb in (service.reload, service.restart) if rc == 0 else ():
+        reason = ""
+        try:
+            verb()
+        except VerbFailed as error:
+            reason = error.reason
         deadline = time.monotonic() + _RELOAD_SECONDS
         while time.monotonic() < deadline:
             if loaded(host, daemon) == {daemon.program, *extensions}:
@@ -194,6 +202,6 @@ def bring_up_to_date(host, daemon, extensions):
             time.sleep(0.05)
     raise GearvisorError(
         f"sapis: {daemon.service} does not load the extension {EXTENSION}: "
-        f"{(err or out).strip() or 'neither a reload nor a restart shows why'}. "
+        f"{reason or 'neither a reload nor a restart shows why'}. "
         f"See '{' '.join(daemon.check)}' and the log of {daemon.service} on the host"
     )

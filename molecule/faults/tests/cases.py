@@ -160,6 +160,7 @@ class Tunnel:
     """gearman_tunnel: another port, which stunnel has to listen on."""
 
     module = "gearman_tunnel"
+    address = ""
     identity = types.MappingProxyType({})
 
     @classmethod
@@ -168,11 +169,12 @@ class Tunnel:
         place = "/root/authority"
         target.converged("gearman_authority", {"directory": place, "hosts": hosts})
         files = {"ca": "ca.pem", "certificate": "hosts/h1.pem", "key": "hosts/h1.key"}
+        cls.address = target.shell("hostname --all-ip-addresses").split()[0]
         cls.identity = {name: target.shell(f"cat {place}/{file}") for name, file in files.items()}
 
     @classmethod
     def arguments(cls, after):
-        serve = {"listen": "127.0.0.1", "name": "h1", "port": 4733 if after else 4731}
+        serve = {"listen": cls.address, "name": "h1", "port": 4733 if after else 4731}
         return {"serve": serve, **cls.identity}
 
     @staticmethod
@@ -201,9 +203,13 @@ class Python:
 
 
 class Php:
-    """gearman_php_extension: it comes, with PHP itself, from Debian's archive."""
+    """gearman_php_extension: it comes from Debian's archive."""
 
     module = "gearman_php_extension"
+
+    @staticmethod
+    def set_up(target):
+        target.shell("apt-get install -y --no-install-recommends php-cli")
 
     @staticmethod
     def arguments(after):

@@ -176,13 +176,14 @@ LASTING = ("SupervisorProcessRestarting",)
     [pytest.param(name, marks=pytest.mark.slow) if name in LASTING else name for name in FAULTS],
 )
 def test_alert(lab, alert):
-    lab.wait_until(lambda: alert not in alerts(lab), 120)
+    patience = 700 if alert in LASTING else 120
+    lab.wait_until(lambda: alert not in alerts(lab), patience)
     started = time.monotonic()
     with FAULTS[alert](lab):
         lab.wait_until(lambda: alert in alerts(lab), 120)
         fired = time.monotonic()
         lab.wait_until(lambda: alert in passed_on(lab), 120)
-    lab.wait_until(lambda: alert not in alerts(lab), 700 if alert in LASTING else 120)
+    lab.wait_until(lambda: alert not in alerts(lab), patience)
     resolved = time.monotonic()
     # Alertmanager is told so, too: whoever was woken may go back to bed.
     lab.wait_until(lambda: alert not in passed_on(lab), 120)
