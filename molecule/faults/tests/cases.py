@@ -198,7 +198,8 @@ class Python:
         return {
             "packages": target.shell(f"{venv}/bin/python -m pip list --format freeze 2>&1"),
             "command": target.shell(f"{venv}/bin/gearvisor --version"),
-            "places": target.shell("ls -A /opt/gearvisor | sed 's/[0-9a-f]\\{8,\\}/*/'"),
+            # Former builds stay for programs that run from them.
+            "unfinished": target.shell("ls -A /opt/gearvisor | grep -v ^venv"),
         }, {}
 
 

@@ -71,10 +71,9 @@ def new_worker(tmp_path):
     """Starts workers, and waits until every server that is up knows them."""
     workers = []
 
-    def make(servers, *options, client_id="worker-1", wait=True):
-        workers.append(
-            PhpWorker(tmp_path / f"log{len(workers)}", servers, *options, client_id=client_id)
-        )
+    def make(servers, *options, client_id="worker-1", wait=True, before=()):
+        log = tmp_path / f"log{len(workers)}"
+        workers.append(PhpWorker(log, servers, *options, client_id=client_id, before=before))
         for server in servers if wait else ():
             if server.process is not None:
                 server.wait_for_worker(client_id)

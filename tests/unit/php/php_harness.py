@@ -109,12 +109,12 @@ class JobServer:
 
 
 class PhpWorker:
-    """worker.php as a child process, its log in a file."""
+    """worker.php as a child process, its log in a file; *before*: options of php itself."""
 
-    def __init__(self, log, servers, *options, client_id="worker-1", script=WORKER):
+    def __init__(self, log, servers, *options, client_id="worker-1", script=WORKER, before=()):
         self.client_id = client_id
         self.log_file = log
-        arguments = ["php", script]
+        arguments = ["php", *before, script]
         arguments += ["--client-id", client_id] if client_id is not None else []
         arguments += [word for server in servers for word in ("--server", server.address)]
         with open(log, "wb") as stderr:

@@ -15,6 +15,7 @@ import time
 
 import pytest
 from gearvisor import failed, status_file
+from gearvisor.client import Client
 from php_harness import LEFT_JOB, PHP_FOLDER, PhpWorker, run_php, wait_until
 
 FORMAT = PHP_FOLDER.parent / "docs/worker-facts.md"
@@ -441,6 +442,55 @@ def test_wrong_options(option, words):
     done = run_php(str(PHP_FOLDER / "worker.php"), option)
     assert done.returncode == 2
     assert all(word in done.stderr.decode() for word in words)
+
+
+# Kills the worker at the Nth change of its store's files: a function of a class's own namespace comes before PHP's.
+KILLS = """<?php
+namespace Gearvisor;
+
+function step(): void
+{
+    static $steps = 0;
+    $ofStore = in_array(FailedStore::class, array_column(debug_backtrace(), 'class'), true);
+    if ($ofStore && ++$steps === (int) getenv('KILL_AT')) {
+        posix_kill(getmypid(), SIGKILL);
+    }
+}
+"""
+for name in ("unlink", "fopen", "chmod", "fwrite", "fsync", "rename"):
+    KILLS += f"""
+function {name}(mixed ...$arguments): mixed
+{{
+    step();
+    return \\{name}(...$arguments);
+}}
+"""
+
+
+@pytest.mark.parametrize("step", range(1, 9))
+def test_a_worker_killed_at_any_step_of_keeping_a_job_loses_nothing(
+    new_server, new_worker, functions, tmp_path, monkeypatch, step
+):
+    kills, store = tmp_path / "kills.php", tmp_path / "store"
+    kills.write_text(KILLS)
+    store.mkdir()
+    server = new_server()
+    options = (functions, f"--failed-dir={store}")
+    monkeypatch.setenv("KILL_AT", str(step))
+    first = new_worker([server], *options, before=["-d", f"auto_prepend_file={kills}"])
+    with Client([server.address], timeout=60) as submits:
+        submits.submit("throw", b"payload", background=True)
+    if step < 8:
+        assert first.process.wait(timeout=60) == -signal.SIGKILL
+        assert server.status()["throw"][0] == 1, "not reported, so handed out again"
+        monkeypatch.delenv("KILL_AT")
+        new_worker([server], *options, client_id="second")
+    wait_until(lambda: server.status()["throw"][0] == 0)
+    kept = [failed.parse(path.read_bytes(), path.stem) for path in store.glob("*.json")]
+    assert 1 <= len(kept) <= 2, "at most a duplicate"
+    assert all(failed.payload_of(entry) == b"payload" for entry in kept)
+    # The last step is behind all changes: the worker was not killed, so each one was tried.
+    assert (first.process.poll() is None) == (step == 8)
 
 
 # Paused functions
