@@ -13,6 +13,7 @@ from markup import svg as document
 
 LABELS = {
     "ours": "gearvisor worker",
+    "facts": "with facts and store",
     "ahead": "gearvisor worker --prefetch 2",
     "c": "C, libgearman",
     "php": "php/worker.php",
@@ -21,6 +22,7 @@ LABELS = {
 }
 COLOURS = {
     "ours": "#1a7f37",
+    "facts": "#57606a",
     "ahead": "#4ac26b",
     "c": "#0969da",
     "php": "#8250df",
@@ -174,6 +176,9 @@ def _targets(result):
             ratio = times[name, 10, 1]["median"] / times["c", 10, 1]["median"]
             target = f"{LABELS[name]}, processor time per job, {title}: at most {most:g} times C's"
             yield target, f"{ratio:.2f} times", ratio <= most
+        facts = rates["facts", 10, 1]["median"] / rates["ours", 10, 1]["median"]
+        target = f"{LABELS['facts']}, 1 at once, {title}: at least 0.95 times the rate without"
+        yield target, f"{facts:.2f} times", facts >= 0.95
         latencies = _latencies(result, load)
         ratio = latencies["ours"]["p99"]["median"] / latencies["c"]["p99"]["median"]
         yield (
@@ -184,6 +189,8 @@ def _targets(result):
     start = result["start"]["ours"]
     rss, seconds = start["rss"]["median"], start["seconds"]["median"]
     yield "RSS of an idle worker: at most 16 MiB", f"{_mib(rss)} MiB", rss <= 16 * 1024
+    more = result["start"]["facts"]["rss"]["median"] - rss
+    yield "RSS with facts and store: at most 1 MiB more", f"{_mib(more)} MiB", more <= 1024
     yield "Start: at most 60 ms", f"{seconds * 1000:.0f} ms", seconds <= 0.06
 
 

@@ -346,8 +346,11 @@ def build(scratch):
     ours = [python, "-m", "gearvisor", "worker", "echo=gearvisor.reference:echo"]
     php = ["php", str(ROOT / "php/worker.php"), f"--functions={HERE / 'functions.php'}"]
     options = ["--server=127.0.0.1:{port}", "--client-id={id}"]
+    (scratch / "failed").mkdir()
+    facts = [f"--status-file={scratch}/{{id}}.json", f"--failed-dir={scratch}/failed"]
     return {
         "ours": ours + options,
+        "facts": ours + options + facts,
         "ahead": ours + options + ["--prefetch=2", "--job-timeout=60"],
         "c": [str(scratch / "c_worker"), "{port}", "{id}"],
         "php": php + options,

@@ -70,7 +70,7 @@ class Job:
         """Seconds from its submission until `now` (of the epoch); None: its id does not show it."""
         if len(self._unique) != unique_ids.LENGTH:
             return None
-        made = unique_ids.made_at(self.unique, now)
+        made = unique_ids.made_at(self._unique, now)
         return None if made is None else now - made
 
     def send_data(self, data: bytes) -> None:

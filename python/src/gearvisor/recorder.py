@@ -101,10 +101,11 @@ class Recorder:
         """Note a job before its function is called, so that it is known if that kills us."""
         if self._file is not None:
             now = time.time()
+            function = job.raw_function
             wait = job.waited(now)
             if wait is not None:
-                self._counters.waited(job.raw_function, wait)
-            self._file.start_job(job.raw_function, job.raw_handle, job.raw_unique, now, wait, lane)
+                self._counters.waited(function, wait)
+            self._file.start_job(function, job.raw_handle, job.raw_unique, now, wait, lane)
         if self._log_jobs:
             log.info("job %s of %s, unique %s, starts", job.handle, job.function, job.unique,
                      extra=log_fields(job, None, "started"))  # fmt: skip

@@ -12,6 +12,7 @@ from json.encoder import encode_basestring_ascii
 from typing import Any
 
 _TEXT_ROOM = 63  # bytes kept of a handle and of a unique id: what the protocol allows
+_PLAIN = bytes(byte for byte in range(0x20, 0x7F) if byte not in b'"\\')  # as they are in JSON
 
 
 class StatusFile:
@@ -26,12 +27,13 @@ class StatusFile:
     def __init__(self, path: str, functions: Sequence[bytes], lanes: int = 1) -> None:
         self.path = path
         # The beginning of a record, made once: the rest is a part of each job's cost.
-        self._starts = {name: f'{{"function": {_json_text(name)}, "handle": ' for name in functions}
+        self._starts = {
+            name: b'{"function": %b, "handle": ' % _json_text(name) for name in functions
+        }
         longest = max((len(start) for start in self._starts.values()), default=2)
         # A byte that is not UTF-8 takes six characters in JSON.
         self._room = longest + 2 * (6 * _TEXT_ROOM + 2) + 120
-        self._free = b"null".ljust(self._room)
-        self._lanes = [self._free] * lanes
+        self._lanes = [b"null"] * lanes
         self._offsets: list[int] = []
         # What is stored there is in the file, also when the process is killed in the next moment.
         # Two system calls per job would be most of what the file costs.
@@ -41,14 +43,15 @@ class StatusFile:
         """Replace the file at once, so that a reader never sees half of it; raises OSError."""
         import json
 
-        parts = [b'{"job": ', self._lanes[0], b",\n"]
+        records = [record.ljust(self._room) for record in self._lanes]
+        parts = [b'{"job": ', records[0], b",\n"]
         offsets = [len(parts[0])]
-        if len(self._lanes) > 1:
+        if len(records) > 1:
             separator = b'"other_jobs": ['
-            for lane in self._lanes[1:]:
+            for record in records[1:]:
                 parts.append(separator)
                 offsets.append(sum(map(len, parts)))
-                parts.append(lane)
+                parts.append(record)
                 separator = b",\n"
             parts.append(b"],\n")
         parts += [json.dumps(snapshot)[1:].encode("ascii"), b"\n"]
@@ -81,22 +84,28 @@ class StatusFile:
         lane: int = 0,
     ) -> None:
         """Note a job in the file before its function is called; since: seconds of the epoch."""
-        record = (
-            f"{self._starts[function]}{_json_text(handle[:_TEXT_ROOM])}, "
-            f'"unique": {_json_text(unique[:_TEXT_ROOM])}, "since": {since:.3f}, '
-            f'"wait": {"null" if wait is None else f"{wait:.3f}"}}}'
+        start = self._starts[function]
+        waited = b"null" if wait is None else b"%.3f" % wait
+        both = handle + unique
+        if both.translate(None, _PLAIN) or len(both) > 2 * _TEXT_ROOM:
+            handle, unique = (_json_text(text[:_TEXT_ROOM])[1:-1] for text in (handle, unique))
+        self._put(
+            lane,
+            b'%b"%b", "unique": "%b", "since": %.3f, "wait": %b}'
+            % (start, handle, unique, since, waited),
         )
-        self._put(lane, record.encode("ascii").ljust(self._room))
 
     def end_job(self, lane: int = 0) -> None:
         """Note that no job is in progress in a lane."""
-        self._put(lane, self._free)
+        self._put(lane, b"null")
 
     def _put(self, lane: int, record: bytes) -> None:
+        # Blanks cover what is left of a longer record; those behind it are there already.
+        record = record.ljust(len(self._lanes[lane]))
         self._lanes[lane] = record
         if self._map is not None:
             offset = self._offsets[lane]
-            self._map[offset : offset + self._room] = record
+            self._map[offset : offset + len(record)] = record
 
     def remove(self) -> None:
         """Close the file and remove it, if it is there and can be removed."""
@@ -109,8 +118,8 @@ class StatusFile:
             self._map = None
 
 
-def _json_text(text: bytes) -> str:
-    return encode_basestring_ascii(text.decode("utf-8", "replace"))
+def _json_text(text: bytes) -> bytes:
+    return encode_basestring_ascii(text.decode("utf-8", "replace")).encode("ascii")
 
 
 def remove(path: str) -> None:

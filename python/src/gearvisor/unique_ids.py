@@ -13,7 +13,7 @@ import os
 import re
 import time
 
-_UUID7 = re.compile(r"([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+_UUID7 = re.compile(rb"([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 LENGTH = 36  # characters
 SKEW = 300.0  # seconds that a client's clock may be ahead of this host's
 
@@ -32,13 +32,14 @@ def make(at: float | None = None) -> str:
     return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
-def made_at(unique: str, now: float) -> float | None:
+def made_at(unique: str | bytes, now: float) -> float | None:
     """Return when the id was made, in seconds since the epoch, or None when it does not show it.
 
     Never after `now`: a client whose clock is a little ahead gives `now`. One that is more than
     SKEW ahead is not believed.
     """
-    found = _UUID7.fullmatch(unique)
+    raw = unique if isinstance(unique, bytes) else unique.encode(errors="replace")
+    found = _UUID7.fullmatch(raw)
     if found is None:
         return None
     made = int(found[1] + found[2], 16) / 1000
