@@ -1,20 +1,23 @@
 """Submits jobs, several at a time, until it is stopped; then prints what became of them.
 
 Usage: load.py STOP_FILE. Every submitted job has a name of its own. Prints one JSON object:
-submitted, answered (with its own name) and failed (with the reason).
+submitted, answered (with its own name) and failed (with the reason); and as timeline, twice a second,
+[seconds since the epoch, answered so far, failed so far, workers that run].
 """
 
 import json
 import os
+import subprocess
 import sys
 import threading
+import time
 
 from gearvisor.client import Client
 from gearvisor.errors import GearmanError
 
 STOP_FILE = sys.argv[1]
 CLIENTS = 8
-counts = {"submitted": [], "answered": [], "failed": []}
+counts = {"submitted": [], "answered": [], "failed": [], "timeline": []}
 
 
 def submit(client_number):
@@ -32,7 +35,17 @@ def submit(client_number):
                 counts["answered"].append(answer)
 
 
-threads = [threading.Thread(target=submit, args=(number,)) for number in range(CLIENTS)]
+def watch():
+    while not os.path.exists(STOP_FILE):
+        command = ["supervisorctl", "status", "resize:*"]
+        status = subprocess.run(command, capture_output=True, text=True).stdout
+        numbers = [len(counts[name]) for name in ("answered", "failed")]
+        counts["timeline"].append([time.time(), *numbers, status.count(" RUNNING ")])
+        time.sleep(0.5)
+
+
+threads = [threading.Thread(target=watch)]
+threads += [threading.Thread(target=submit, args=(number,)) for number in range(CLIENTS)]
 for thread in threads:
     thread.start()
 for thread in threads:

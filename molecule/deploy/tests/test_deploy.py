@@ -1,9 +1,11 @@
 """Releases are deployed while jobs flow: a bad one touches one batch of one host and goes back by itself."""
 
 import json
+import os
 import re
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +45,7 @@ class Load:
     def __exit__(self, *_):
         self.host.check_output("touch /tmp/stop")
         self.counts = json.loads(self.process.communicate(timeout=200)[0])
+        self.timeline = self.counts.pop("timeline")
 
 
 def processes(host):
@@ -73,6 +76,13 @@ def deploy(lab, release, succeeds=True, **variables):
     return lab.play("playbooks/deploy.yml", "--extra-vars", json.dumps(given), succeeds=succeeds)
 
 
+def keep_timeline(release, timeline, began):
+    """For molecule/deploy/plot.py: seconds since the run began, answered, failed, workers that run."""
+    directory = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
+    rows = [[round(at - began, 2), *numbers] for at, *numbers in timeline]
+    (directory / f"{release}.json").write_text(json.dumps(rows))
+
+
 @pytest.mark.on("first")
 def test_a_good_release_goes_to_both_hosts_and_back(lab, host):
     hosts = [host, lab["second"]]
@@ -98,11 +108,12 @@ def test_a_good_release_goes_to_both_hosts_and_back(lab, host):
 def test_a_bad_release_touches_one_batch_and_goes_back(lab, host, bad):
     before = processes(host)
     others = processes(lab["second"])
-    began = time.monotonic()
+    began = time.time()
     with Load(lab, "first") as load:
         _recap, output = deploy(lab, bad, succeeds=False)
-    took = time.monotonic() - began
+    took = time.time() - began
     after = processes(host)
+    keep_timeline(bad, load.timeline, began)
     counts = {name: len(values) for name, values in load.counts.items()}
     touched = sorted(name for name in before if before[name] != after.get(name))
     print(f"{bad}: {took:.0f} s, touched {touched}, {counts}")
@@ -121,3 +132,45 @@ def test_a_bad_release_touches_one_batch_and_goes_back(lab, host, bad):
         assert counts["answered"] == counts["submitted"]
     if bad == "exits":
         assert output.count("database password is wrong") <= 2
+
+
+@pytest.mark.slow
+@pytest.mark.on("first")
+@pytest.mark.parametrize(
+    ("release", "max_rss", "says"),
+    [
+        ("better", "none", "Exited too quickly|is not registered with"),
+        ("fails_all", 250, "jobs failed"),
+    ],
+    ids=["bad definition, good code", "good definition, bad code"],
+)
+def test_a_definition_goes_back_with_its_code(lab, host, release, max_rss, says):
+    before, command = processes(host), host.check_output(COMMAND)
+    with Load(lab, "first") as load:
+        _recap, output = deploy(lab, release, succeeds=False, deploy_max_rss=max_rss)
+    after = processes(host)
+    assert re.search(says, " ".join(output.split())), output
+    assert releases(host) == {"good"} and host.check_output(COMMAND) == command
+    touched = [name for name in before if before[name] != after.get(name)]
+    print(f"{release}, --max-rss {max_rss}: touched {touched}")
+    assert len(after) == len(before) and len(touched) <= BATCH["resize"] + BATCH["report"]
+    if release not in FAILING:
+        assert load.counts["failed"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.on("first")
+def test_a_release_whose_jobs_answer_wrongly_goes_back(lab, host):
+    """Seen only when all its processes have the release; the other host is not begun."""
+    others, wrong = processes(lab["second"]), {"function": "other", "data": "x", "expect": "y"}
+    with Load(lab, "first") as load:
+        _recap, output = deploy(lab, "better", succeeds=False, gearman_worker_verify_jobs=[wrong])
+    output = " ".join(output.split())
+    assert "stays on /srv/app/releases/good" in output and "No other host was touched" in output
+    assert releases(host) == {"good"}
+    assert host.check_output("readlink /srv/app/current") == "/srv/app/releases/good"
+    assert processes(lab["second"]) == others
+    assert load.counts["failed"] == []
+
+
+COMMAND = "grep -h ^command= /etc/supervisor/conf.d/resize*.conf | sort -u"

@@ -4,7 +4,8 @@
 """Submits jobs of all kinds and reports what comes out. Run on the job server's host.
 
     load.py submit NUMBER       background jobs of mixed priority, each with a different payload;
-                                NUMBER may be 0, to see whether gearmand answers
+                                NUMBER may be 0, to see whether gearmand answers; stops at the
+                                first that is refused
     load.py work                do jobs until none is left; report each
     load.py flow STOP           foreground and background jobs over kept connections until the file
                                 STOP is there, and a worker for them; report what was taken and done
@@ -38,13 +39,16 @@ def submit(number):
             priority = PRIORITIES[index % 3]
             # Not all payloads are text.
             payload = f"{index:05d}".encode() + bytes([index % 256, 0, 255])
-            client.submit(
-                "load-test",
-                payload,
-                background=True,
-                priority=priority,
-                unique=f"{priority}-{index}",
-            )
+            try:
+                client.submit(
+                    "load-test",
+                    payload,
+                    background=True,
+                    priority=priority,
+                    unique=f"{priority}-{index}",
+                )
+            except SubmitError as error:
+                return {"submitted": index, "refused": str(error)}
     return {"submitted": number}
 
 
@@ -54,16 +58,19 @@ def work():
     names = ("load-test", "load", "test")
     connection.send(b"".join(encode(Packet.CAN_DO, name.encode()) for name in names))
     jobs = []
-    while True:
-        connection.send(encode(Packet.GRAB_JOB_UNIQ))
-        kind, arguments = connection.receive(60)
-        if kind == Packet.NO_JOB:
-            break
-        if kind == Packet.JOB_ASSIGN_UNIQ:
-            handle, function, unique, payload = arguments
-            connection.send(encode(Packet.WORK_COMPLETE, handle, b""))
-            jobs.append((function.decode(), unique.decode(), payload.hex()))
-    connection.finish(5)
+    try:
+        while True:
+            connection.send(encode(Packet.GRAB_JOB_UNIQ))
+            kind, arguments = connection.receive(60)
+            if kind == Packet.NO_JOB:
+                break
+            if kind == Packet.JOB_ASSIGN_UNIQ:
+                handle, function, unique, payload = arguments
+                connection.send(encode(Packet.WORK_COMPLETE, handle, b""))
+                jobs.append((function.decode(), unique.decode(), payload.hex()))
+        connection.finish(5)
+    except GearmanError as error:
+        return {"jobs": jobs, "error": str(error)}
     return {"jobs": jobs}
 
 
