@@ -37,10 +37,11 @@ def submit(client_number):
 
 def watch():
     while not os.path.exists(STOP_FILE):
-        command = ["supervisorctl", "status", "resize:*"]
-        status = subprocess.run(command, capture_output=True, text=True).stdout
+        status = subprocess.run(["supervisorctl", "status"], capture_output=True, text=True).stdout
+        lines = [line.split() for line in status.splitlines() if line.startswith("resize")]
+        running = len([words for words in lines if words[1] == "RUNNING"])
         numbers = [len(counts[name]) for name in ("answered", "failed")]
-        counts["timeline"].append([time.time(), *numbers, status.count(" RUNNING ")])
+        counts["timeline"].append([time.time(), *numbers, running])
         time.sleep(0.5)
 
 

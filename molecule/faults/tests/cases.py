@@ -43,6 +43,7 @@ class JobServer:
     """gearman_job_server: a restart with jobs in its queue, which is a file."""
 
     module = "gearman_job_server"
+    function = "waits"
     queue = types.MappingProxyType({"type": "libsqlite3", "path": "/var/lib/gearman/faults.db"})
 
     @classmethod
@@ -55,15 +56,18 @@ class JobServer:
             for number in range(3):
                 target.shell(f"gearman -b -f waits -u job-{number} x")
 
-    @staticmethod
-    def running(target):
+    @classmethod
+    def running(cls, target):
         shown = target.shell("gearadmin --status; gearadmin --show-unique-jobs | sort")
+        assert cls.function in shown, shown
         process = target.shell("tr '\\0' ' ' </proc/$(pgrep -x gearmand)/cmdline")
         return {"answers": shown, "command": process}, {}
 
 
 class Drained(JobServer):
     """The same, closed to new jobs first, with a queue in memory that is empty."""
+
+    function = "seen"
 
     @classmethod
     def arguments(cls, after):
@@ -109,7 +113,7 @@ class Release:
     @classmethod
     def running(cls, target):
         states = {"link": target.shell(f"readlink {cls.place}/current")}
-        for line in target.shell("supervisorctl status app:*").splitlines():
+        for line in target.shell("supervisorctl status | grep ^app").splitlines():
             name, state, *rest = line.split()
             pid = rest[1].rstrip(",") if state == "RUNNING" else "0"
             states[name] = (state, target.shell(f"readlink /proc/{pid}/cwd"))
