@@ -25,8 +25,8 @@ from gearvisor.errors import GearmanError
 
 numbers = itertools.count()
 with Client(["127.0.0.1:4730"], timeout=10) as client, open("accepted", "a") as file:
-    accepted = 0
-    while accepted < {JOBS}:
+    accepted, end = 0, time.monotonic() + 120
+    while accepted < {JOBS} and time.monotonic() < end:
         unique = f"job-{{next(numbers)}}"
         try:
             client.submit("work", b"x", background=True, unique=unique)
@@ -62,7 +62,9 @@ def fleet(number):
 @pytest.fixture(scope="module")
 def booted(targets):
     target = targets("booted")
-    target.shell(f"mkdir -p {PLACE}; rm -f {QUEUE['path']}")
+    # With its file closed.
+    target.converged("gearman_job_server", {"restart": "force"})
+    target.shell(f"mkdir -p {PLACE}; rm -f {QUEUE['path']}*")
     for name, text in (("functions.py", FUNCTIONS), ("submit.py", SUBMIT)):
         target.shell(f"cat >{PLACE}/{name} <<'END'\n{text}\nEND")
     target.converged("gearman_job_server", {"queue": QUEUE, "restart": "force"})
