@@ -194,6 +194,39 @@ def test_pause_stops_a_function_and_nothing_else(host, lab, language):
     lab.wait_until(lambda: not top(host)["functions"][f"{language}_work"]["waiting"])
 
 
+# What serves the function on the new host: a pause of the old one does not concern it.
+ELSEWHERE = {
+    "py": f"cd /srv/mail && {GEARVISOR} worker --client-id elsewhere --paused-dir '' tasks",
+    "php": "/usr/bin/php /opt/gearvisor/php/worker.php --client-id elsewhere --paused-dir ''"
+    " --functions /srv/shop/functions.php",
+}
+
+
+@each_application
+def test_a_function_moves_without_a_gap(host, lab, language):
+    """docs/troubleshooting.md, "Move a function": served there, paused here, taken out here."""
+    function = f"{language}_work"
+    unit = f"systemd-run --unit elsewhere-{language} --setenv GEARVISOR_SERVERS=127.0.0.1:4730"
+    host.check_output(f"{unit} sh -c %s", ELSEWHERE[language])
+    try:
+        lab.wait_until(lambda: top(host)["functions"][function]["workers"] == 3)
+        flow = (
+            f"for i in $(seq 300); do {GEARVISOR} submit --timeout 60 {function} 0.01 || exit; done"
+        )
+        host.check_output(f"systemd-run --unit flow-{language} sh -c %s", flow)
+        gearvisor(host, "pause", function)
+        lab.wait_until(lambda: top(host)["functions"][function]["workers"] == 1)
+        here = [each["job"] for each in top(host)["workers"] if each["client_id"] != "elsewhere"]
+        assert not [job for job in here if job and job["function"] == function]
+        # The jobs go on, one after the other, and each is answered.
+        lab.wait_until(lambda: host.run(f"systemctl is-active flow-{language}").rc != 0, 180)
+        assert not host.run(f"systemctl is-failed --quiet flow-{language}").rc == 0
+        assert top(host)["functions"][function]["waiting"] == 0
+    finally:
+        host.run(f"systemctl stop elsewhere-{language} flow-{language}")
+    gearvisor(host, "resume", function)
+
+
 def test_neither_application_sees_the_others_payloads(host, lab):
     host.check_output("touch /tmp/broken")
     submit(host, "py_fail", "secret_of_mail")
