@@ -9,7 +9,7 @@ import dataclasses
 import os
 import pwd
 
-from . import processes
+from . import journal, processes
 
 _AS_USER = ("setpriv", "--init-groups", "--no-new-privs")
 
@@ -19,8 +19,8 @@ class Host:
     """What every part of a module needs of its host.
 
     *run_command* is AnsibleModule.run_command or a callable like it. *root* is the directory
-    that stands for /, and *proc* for /proc; tests give their own. *module* is the name of the
-    module that runs, for the lock and the journal.
+    that stands for /, *proc* for /proc and *journal* the directory of the journal below it; tests give
+    their own. *module* is the name of the module that runs, for the lock and the journal.
     """
 
     run_command: object
@@ -28,6 +28,7 @@ class Host:
     root: str = "/"
     proc: str = "/proc"
     module: str = "gearvisor"
+    journal: str = dataclasses.field(default_factory=lambda: journal.DIRECTORY)
 
     def path(self, path):
         """Return where the absolute *path* really is: below *root*."""

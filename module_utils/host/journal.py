@@ -55,7 +55,7 @@ def recover(host, undo, report_only=False):
     With *report_only* nothing is touched. A file that is damaged, foreign or of a newer version
     is reported and left, never fatal; so is an entry that cannot be undone.
     """
-    directory = host.path(DIRECTORY)
+    directory = host.path(host.journal)
     try:
         names = sorted(os.listdir(directory))
     except OSError:
@@ -73,7 +73,7 @@ def recover(host, undo, report_only=False):
             record = _read(path)
         except (OSError, ValueError, KeyError, TypeError, GearvisorError) as error:
             reports.append(
-                f"The journal {DIRECTORY}/{name} cannot be used: {error}. It is left as it is; inspect it "
+                f"The journal {host.journal}/{name} cannot be used: {error}. It is left as it is; inspect it "
                 "and remove it"
             )
             continue
@@ -111,7 +111,7 @@ def _undo(host, undo, path, record):
 
 def _path(host):
     return os.path.join(
-        host.path(DIRECTORY), f"{os.getpid()}-{processes.started(os.getpid())}.json"
+        host.path(host.journal), f"{os.getpid()}-{processes.started(os.getpid())}.json"
     )
 
 

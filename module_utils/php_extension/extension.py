@@ -13,8 +13,7 @@ import os
 from typing import NamedTuple
 
 from ..failure import GearvisorError, InvalidOption
-from ..host import directories, packages
-from ..host.files import diffs, read_text, restore_text, write_text
+from ..host import packages
 from ..outcome import Outcome, prepared
 from . import build, releases, sapis, source, tarball
 from .request import check_request, worker_texts
@@ -42,10 +41,11 @@ def converge(request, host, check_mode=False):
     check_request(request)
     texts = worker_texts(request)
     work = _Work(request, host, check_mode)
-    files_before = {path: read_text(path) for path in texts}
+    files = host.changes()
+    for path, text in texts.items():
+        files.want(path, None if request.state == "absent" else text)
     if request.state == "absent":
         work.remove_all()
-        texts = dict.fromkeys(texts)
     elif request.method == "package":
         work.converge_package()
     else:
@@ -56,9 +56,10 @@ def converge(request, host, check_mode=False):
                 f"method: 'source' stopped: {error.strerror}: {error.filename}. "
                 "The extension in use was not touched"
             ) from error
-    if not check_mode:
-        _write(files_before, texts)
-    return work.result(files_before, texts)
+    if files.changed and not check_mode:
+        with files.applied():
+            pass
+    return work.result(files)
 
 
 def wanted_packages(request, versions):
@@ -94,7 +95,7 @@ class _Work:
         self.actions = []
         self.loaded = {}
         self.tests = {}
-        self.inis = {}  # path: (text before, text after)
+        self.inis = host.changes()
         self._look()
 
     def _look(self):
@@ -144,15 +145,17 @@ class _Work:
                 plans = self._plans()
             built = self._build({version: plans[version] for version in stale}, afterwards)
             with contextlib.ExitStack() as undo:
-                for version in plans:
-                    if version in built:
-                        source.put_in_place(self.host, version, built[version], undo)
-                    self._enable_built(version, new[version], undo)
-                if displaced:
-                    action = f"remove {' '.join(displaced)}"
-                    self._do(action, self._remove, displaced, "method: 'source'")
-                for version in plans:
-                    self._prove(version, bool(version in stale or displaced or new[version]))
+                for version in built:
+                    source.put_in_place(self.host, version, built[version], undo)
+                with self._inis_written(plans), contextlib.ExitStack() as enabled:
+                    for version in plans:
+                        self._enable_built(version, new[version], enabled)
+                    if displaced:
+                        action = f"remove {' '.join(displaced)}"
+                        self._do(action, self._remove, displaced, "method: 'source'")
+                    for version in plans:
+                        self._prove(version, bool(version in stale or displaced or new[version]))
+                    enabled.pop_all()
                 undo.pop_all()
         for version, its_sapis in self.versions.items():
             changes = bool(version in stale or displaced or new[version])
@@ -176,26 +179,18 @@ class _Work:
             self._update_daemons(version, SAPIS, changes, present=False)
         self.versions = {}
 
-    def result(self, files_before, texts):
-        """Return the Outcome; *texts* is {path: text or None} of the worker's files."""
-        changed = [path for path in texts if texts[path] != files_before[path]]
-        diff = diffs(
-            {**files_before, **{path: before for path, (before, _after) in self.inis.items()}},
-            {
-                **{path: texts[path] for path in changed},
-                **{path: after for path, (_before, after) in self.inis.items()},
-            },
-        )
+    def result(self, files):
+        """Return the Outcome; *files* is the ChangeSet of the worker's files."""
         details = {
             "versions": self.loaded,
             "sapis": list(dict.fromkeys(sapi for its in self.versions.values() for sapi in its)),
             "tests": {version: counts for version, counts in self.tests.items() if counts},
         }
         return Outcome(
-            bool(self.actions or changed),
+            bool(self.actions or files.changed),
             self.actions,
-            changed,
-            diff + prepared(self.actions),
+            files.paths(),
+            files.diff() + self.inis.diff() + prepared(self.actions),
             details=details,
         )
 
@@ -310,14 +305,16 @@ class _Work:
         source.keep_libgearman(self.host, self.installed)
         return built
 
+    def _inis_written(self, versions):
+        """Return a context in which each version's ini file is there; it puts them back on an error."""
+        for version in versions:
+            place = source.paths(self.host, version)
+            self.inis.want(place.ini, source.ini_text(place.extension))
+        self.actions += [f"write {path}" for path in self.inis.paths()]
+        nothing = self.check_mode or not self.inis.changed
+        return contextlib.nullcontext() if nothing else self.inis.applied()
+
     def _enable_built(self, version, new, undo):
-        place = source.paths(self.host, version)
-        before, text = read_text(place.ini), source.ini_text(place.extension)
-        if before != text:
-            self.inis[place.ini] = (before, text)
-            self._do(f"write {place.ini}", write_text, place.ini, text, 0o644)
-            if not self.check_mode:
-                undo.callback(restore_text, place.ini, before, 0o644)
         for sapi in new:
             arguments = (version, sapi, source.MODULE)
             action = f"enable {EXTENSION} for PHP {version} {sapi}"
@@ -326,10 +323,7 @@ class _Work:
                 undo.callback(sapis.switch, self.host, "phpdismod", *arguments)
 
     def _forget(self, version):
-        ini = source.paths(self.host, version).ini
-        before = read_text(ini)
-        if before is not None:
-            self.inis[ini] = (before, None)
+        self.inis.want(source.paths(self.host, version).ini, None)
         action = f"remove {EXTENSION} that was built for PHP {version}"
         self._do(action, source.forget, self.host, version)
 
@@ -366,13 +360,3 @@ class _Work:
         if self.request.method == "source":
             return source.paths(self.host, version).extension
         return os.path.join(sapis.extension_directory(self.host, version), f"{EXTENSION}.so")
-
-
-def _write(before, texts):
-    """Put the worker's files in place; a text of None removes the file."""
-    for path, text in texts.items():
-        if text is None and before[path] is not None:
-            os.unlink(path)
-        elif before[path] != text:
-            directories.make(os.path.dirname(path))
-            write_text(path, text, 0o644)

@@ -18,6 +18,8 @@ import time
 from typing import NamedTuple
 
 from ..failure import GearvisorError
+from ..host import host, journal
+from ..host.changes import ChangeSet
 from ..keeper.packaged import Packaged, VerbFailed
 
 EXTENSION = "gearman"
@@ -30,7 +32,8 @@ class Host(NamedTuple):
     """*run* is like AnsibleModule.run_command. The rest: where things are on a host.
 
     *etc*: PHP's configuration. *notes*: what phpenmod and phpdismod did. *built*: extensions built
-    here. *scratch*: where they are built; /tmp may be mounted so that no program runs from it.
+    here. *scratch*: where they are built; /tmp may be mounted so that no program runs from it. *journal*:
+    what is noted of files before they change.
     """
 
     run: object
@@ -40,6 +43,11 @@ class Host(NamedTuple):
     scratch: str = "/usr/local/src"
     proc: str = "/proc"
     pid_files: str = "/run"
+    journal: str = journal.DIRECTORY
+
+    def changes(self):
+        """Return a new ChangeSet of the host's files."""
+        return ChangeSet(host.Host(self.run, journal=self.journal))
 
 
 class Daemon(NamedTuple):

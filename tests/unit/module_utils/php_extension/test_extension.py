@@ -110,6 +110,7 @@ class Machine:
             scratch=str(tmp_path / "src"),
             proc=str(tmp_path / "proc"),
             pid_files=str(tmp_path / "run"),
+            journal=str(tmp_path / "journal"),
         )
         for version in sapis.php_versions(self.installed):
             (self.etc / version / "mods-available").mkdir(parents=True)
