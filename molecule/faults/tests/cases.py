@@ -67,8 +67,6 @@ class JobServer:
 class Drained(JobServer):
     """The same, closed to new jobs first, with a queue in memory that is empty."""
 
-    function = "seen"
-
     @classmethod
     def arguments(cls, after):
         return {
@@ -82,6 +80,15 @@ class Drained(JobServer):
     def prepare(target):
         # A function that a worker has served, so that there is one to close.
         target.shell("gearman -b -f seen x; timeout 5 gearman -w -c 1 -f seen -- cat")
+
+    @classmethod
+    def running(cls, target):
+        """It takes jobs, whatever was closed."""
+        accepted = target.shell("gearman -b -f seen x && gearadmin --status | grep ^seen")
+        assert "seen\t1\t" in accepted, accepted
+        target.shell("timeout 5 gearman -w -c 1 -f seen -- cat")
+        process = target.shell("tr '\\0' ' ' </proc/$(pgrep -x gearmand)/cmdline")
+        return {"accepted": accepted, "command": process}, {}
 
 
 class Release:
