@@ -34,6 +34,24 @@ def _lines(result):
             for site in result["site"]
         ),
     )
+    if result.get("twins"):
+        yield f"## {result['many']} hosts, nothing changed"
+        yield ""
+        yield "Twins of one converged host, job server and workers each; processor time per host in seconds,"
+        yield "here and on the host. All share this machine's processors."
+        yield ""
+        yield from table(
+            ["forks, strategy", "whole run", "here, per host", "on the host"],
+            (
+                [
+                    f"{twin['forks']}, {twin['strategy']}",
+                    duration(twin["seconds"]),
+                    f"{twin['here']:.2f}",
+                    f"{twin['on_host']:.2f}",
+                ]
+                for twin in result["twins"]
+            ),
+        )
     if not result["throughput"]:
         return
     yield "## Jobs a second"

@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import many
 import yaml
 from lab import ROOT, Lab, circumstances, log, numbers
 from report import write
@@ -216,6 +217,9 @@ def arguments():
     parser.add_argument(
         "--workers", type=numbers, default=[1, 2, 4, 8], help="for the jobs (%(default)s)"
     )
+    parser.add_argument(
+        "--many", type=int, default=25, help="twins of one host, 0 for none (%(default)s)"
+    )
     parser.add_argument("--jobs", type=int, default=20000, help="to be done (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="of each (%(default)s)")
     parser.add_argument("--results", type=Path, default=HERE, help="directory (%(default)s)")
@@ -240,6 +244,8 @@ def main():
                         for workers in options.workers:
                             sample = cluster.throughput(servers, workers, options.jobs)
                             result["throughput"].append(sample)
+    result["many"] = options.many
+    result["twins"] = many.measure(options.many, worker_variables()) if options.many else []
     result["load_after"] = os.getloadavg()
     options.results.mkdir(parents=True, exist_ok=True)
     (options.results / "cluster.json").write_text(json.dumps(result, indent=2) + "\n")
