@@ -68,8 +68,6 @@ class Job:
 
     def waited(self, now: float) -> float | None:
         """Seconds from its submission until `now` (of the epoch); None: its id does not show it."""
-        if len(self._unique) != unique_ids.LENGTH:
-            return None
         made = unique_ids.made_at(self._unique, now)
         return None if made is None else now - made
 

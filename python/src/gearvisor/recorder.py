@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from .counters import PUBLISH_EVERY, Counters
 from .jobs import Job, log, log_failure, log_fields, outcome_of
 from .limits import Limits, resident
+from .unique_ids import LENGTH
 
 if TYPE_CHECKING:
     from .failed_store import FailedStore
@@ -101,11 +102,13 @@ class Recorder:
         """Note a job before its function is called, so that it is known if that kills us."""
         if self._file is not None:
             now = time.time()
-            function = job.raw_function
-            wait = job.waited(now)
-            if wait is not None:
-                self._counters.waited(function, wait)
-            self._file.start_job(function, job.raw_handle, job.raw_unique, now, wait, lane)
+            function, unique, wait = job.raw_function, job.raw_unique, None
+            # Most calls that a job costs are these: no other id shows a wait.
+            if len(unique) == LENGTH:
+                wait = job.waited(now)
+                if wait is not None:
+                    self._counters.waited(function, wait)
+            self._file.start_job(function, job.raw_handle, unique, now, wait, lane)
         if self._log_jobs:
             log.info("job %s of %s, unique %s, starts", job.handle, job.function, job.unique,
                      extra=log_fields(job, None, "started"))  # fmt: skip

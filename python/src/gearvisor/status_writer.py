@@ -89,20 +89,23 @@ class StatusFile:
         both = handle + unique
         if both.translate(None, _PLAIN) or len(both) > 2 * _TEXT_ROOM:
             handle, unique = (_json_text(text[:_TEXT_ROOM])[1:-1] for text in (handle, unique))
-        self._put(
-            lane,
-            b'%b"%b", "unique": "%b", "since": %.3f, "wait": %b}'
-            % (start, handle, unique, since, waited),
+        record = b'%b"%b", "unique": "%b", "since": %.3f, "wait": %b}' % (
+            start,
+            handle,
+            unique,
+            since,
+            waited,
         )
+        # Blanks cover what is left of a longer record; those behind it are there already.
+        self._lanes[lane] = record = record.ljust(len(self._lanes[lane]))
+        if self._map is not None:
+            offset = self._offsets[lane]
+            self._map[offset : offset + len(record)] = record
 
     def end_job(self, lane: int = 0) -> None:
         """Note that no job is in progress in a lane."""
-        self._put(lane, b"null")
-
-    def _put(self, lane: int, record: bytes) -> None:
-        # Blanks cover what is left of a longer record; those behind it are there already.
-        record = record.ljust(len(self._lanes[lane]))
-        self._lanes[lane] = record
+        # As above, not in a function of its own: a call would cost as much as the rest.
+        self._lanes[lane] = record = b"null".ljust(len(self._lanes[lane]))
         if self._map is not None:
             offset = self._offsets[lane]
             self._map[offset : offset + len(record)] = record
