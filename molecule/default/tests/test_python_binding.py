@@ -35,11 +35,11 @@ def requirement(version):
 def binding(host, lab):
     """binding(**options): the module with the trial's environment; returns its result."""
     name = host.check_output("hostname")
-    host.check_output(f"mkdir -p {WHEELHOUSE}")
+    host.check_output(f"umask 022; mkdir -p {WHEELHOUSE}")
     for version in ("1.0", "2.0"):
         content = base64.b64encode(wheel(version)).decode()
         path = f"{WHEELHOUSE}/trial-{version}-py3-none-any.whl"
-        host.check_output("echo %s | base64 -d > %s", content, path)
+        host.check_output("umask 022; echo %s | base64 -d > %s", content, path)
 
     def converge(**options):
         given = {"venv": VENV, "wheelhouse": WHEELHOUSE, **options}
