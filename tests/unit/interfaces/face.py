@@ -225,7 +225,7 @@ def written_by(worker: list[str], folder: Path, submit: list[str], environment: 
         document = json.loads(status.read_text())
     finally:
         process.terminate()
-        process.wait(timeout=60)
+        process.wait(timeout=20)
     function = next(iter(document["functions"].values()))
     entries = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
     log.unlink()
