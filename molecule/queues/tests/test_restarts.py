@@ -125,7 +125,7 @@ def test_a_limit_holds_after_a_crash(lab, host):
     host.check_output(f"kill -9 {old}")
     lab.wait_until(lambda: pid(host) not in (old, "0") and host.service(UNIT).is_running)
     result = json.loads(host.run("cd /srv/queues && python3 load.py submit 4").stdout)
-    assert "full" in result["error"]
+    assert "full" in result["refused"]
     gone = {"name": "load-test", "state": "absent", "cancel": True}
     assert lab.module("trixie", "gearman_function", gone)["cancelled"] == 3
 
