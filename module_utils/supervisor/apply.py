@@ -105,6 +105,7 @@ class Run:
             self._where,
             self._wanted.functions(),
             progress,
+            together=any(link.changes for link in self._wanted.links),
         )
         self._rollout.carry_out(decided, self._adopted_groups())
         self._move("last")

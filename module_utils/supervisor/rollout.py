@@ -118,10 +118,22 @@ def _side_by_side(view, steps):
 class Rollout:
     """Carries out one plan on one supervisord."""
 
-    def __init__(self, supervisord, loaded, old, new, pace, host, functions=None, progress=None):
+    def __init__(
+        self,
+        supervisord,
+        loaded,
+        old,
+        new,
+        pace,
+        host,
+        functions=None,
+        progress=None,
+        together=False,
+    ):
         """*loaded*: {group: [Process]} as it is now; *old*, *new*: {group: Section}.
 
-        *functions*: {program: list} as the user gave them.
+        *functions*: {program: list} as the user gave them. *together*: the programs get a release that they
+        share, so none goes on before the first batch of each has shown what it does.
         *host* has the places of the status files and the paused functions.
         """
         self._supervisord = supervisord
@@ -138,6 +150,9 @@ class Rollout:
         self.warnings = []
         # Groups that run the new definition or code, as far as it went.
         self.touched = []
+        self._together = together
+        # Programs whose first batch has not been up and watched yet, where the others wait for that.
+        self._unproved = set()
 
     def carry_out(self, plan, first=frozenset()):
         """Carry out *plan*: add first, then change and restart in batches, then remove.
@@ -162,6 +177,7 @@ class Rollout:
         run(self.view, [self._remove(self._old[group]) for group in plan.remove if group in first])
         run(self.view, [self._starting.add(self._new[group]) for group in plan.add])
         steps = []
+        self._unproved = set(by_program) if self._together else set()
         for program, groups in by_program.items():
             steps.append(self._in_batches(program, groups, frozenset(plan.restart)))
         steps += [self._starting.start(self._new[group]) for group in plan.start]
@@ -209,6 +225,9 @@ class Rollout:
             )
             if first and not self.view.halted:
                 yield from self._watch(program, chosen, waiting)
+                self._unproved.discard(program)
+                while self._unproved and not self.view.halted:
+                    yield
             first = False
 
     def _watch(self, program, chosen, waiting):

@@ -1,7 +1,11 @@
 <?php
 
-// The functions of the PHP workers.
+// The functions of the PHP workers; one release forgets one of them.
 
 declare(strict_types=1);
 
-return ['report' => static fn (string $data): string => strrev($data)];
+$functions = ['report' => static fn (string $data): string => strrev($data)];
+if (basename(__DIR__) !== 'forgets') {
+    $functions['report_again'] = $functions['report'];
+}
+return $functions;

@@ -21,6 +21,7 @@ BAD = {
     "hangs": "no job was finished",
     # Which is seen first depends on how soon a job comes.
     "dies": "died in its job|ended and was started again|Exited too quickly",
+    "forgets": "is not registered with .* for .*report_again|report_again",
     "too_large": "more than its limit of|Exited too quickly",
 }
 DEFAULT = ("exits", "fails_all")

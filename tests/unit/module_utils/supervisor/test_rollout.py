@@ -85,6 +85,29 @@ def test_programs_do_not_wait_for_each_other(daemon):
     assert done.index("+quick_01") < done.index("-slow_00") < done.index("+slow_00")
 
 
+QUICK = ("quick_00", "quick_01", "quick_02")
+
+
+def test_programs_with_a_new_release_wait_for_each_others_first_batch(daemon):
+    """The release is wrong for all of them if it is for one: the quick one goes no further than its first batch."""
+    place = daemon.directory / "srv"
+
+    def fleet(number):
+        target = place / "releases" / number
+        target.mkdir(parents=True, exist_ok=True)
+        release = {"link": str(place / "current"), "target": str(target)}
+        program = {**WORKER, "directory": str(place / "current"), "release": release}
+        return {"slow": {**program, "startsecs": 2}, "quick": {**program, "numprocs": 3}}
+
+    daemon.converge(fleet("1"))
+    forget(daemon)
+    daemon.converge(fleet("2"))
+    log = (daemon.directory / "supervisord.log").read_text()
+    slow_is_up = re.search(r"success: '?slow_00'? entered RUNNING", log).start()
+    ends = {name: re.search(f"(stopped|exited): '?{name}", log).start() for name in QUICK}
+    assert ends["quick_00"] < slow_is_up < min(ends["quick_01"], ends["quick_02"])
+
+
 def test_the_first_that_fails_is_the_last_that_is_touched(daemon):
     switch = daemon.directory / "switch"
     switch.write_text("on")
