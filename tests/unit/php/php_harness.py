@@ -90,6 +90,10 @@ class JobServer:
         rows = [line.split("\t") for line in self.ask(b"status")]
         return {name: [int(number) for number in numbers] for name, *numbers in rows}
 
+    def settles(self, function, counts):
+        """Wait until gearmand has noticed what became of a worker: see status()."""
+        wait_until(lambda: self.status()[function] == counts, what=f"{function}: {counts}")
+
     def wait_for_worker(self, client_id, seconds=60.0):
         wait_until(
             lambda: client_id in self.workers(), seconds, f"worker {client_id} at {self.address}"

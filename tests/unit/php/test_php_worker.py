@@ -320,7 +320,7 @@ def test_second_signal_leaves_at_once(new_server, new_worker, client):
     assert worker.process.wait(timeout=60) == LEFT_JOB
     assert re.search("leaves at once: SIGTERM, then SIGTERM.+ of sleep is left", worker.log())
     # It was not answered.
-    assert server.status()["sleep"] == [1, 0, 0]
+    server.settles("sleep", [1, 0, 0])
 
 
 def test_second_signal_when_idle(new_server, new_worker):
@@ -391,7 +391,7 @@ def test_job_timeout_of_what_cannot_be_interrupted(
     for function in functions:
         words = "leaves at once: a job is 5 s past its limit of 0.6 s"
         assert re.search(f"ERROR .+{words}.+ of {function} is left to another worker", log)
-        assert server.status()[function] == [1, 0, 0]
+        server.settles(function, [1, 0, 0])
     assert all(LOG_LINE.fullmatch(line) for line in log.splitlines())
     # Another worker finishes them.
     new_worker([server], long_functions)
@@ -410,7 +410,7 @@ def test_stop_timeout(new_server, new_worker, client, long_functions, tmp_path, 
     assert worker.process.wait(timeout=60) == LEFT_JOB
     assert 0.5 <= time.monotonic() - start < 15
     assert "leaves at once: its stop timeout of 0.5 s is over" in worker.log()
-    assert server.status()[function] == [1, 0, 0]
+    server.settles(function, [1, 0, 0])
     assert status.exists()  # only a clean exit removes it
 
 

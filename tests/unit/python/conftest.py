@@ -89,6 +89,10 @@ class JobServer:
         with self.admin() as admin:
             return admin.status().get(function, (0, 0, 0))
 
+    def settles(self, function, *counts):
+        """Wait until gearmand has noticed what became of a worker: its jobs waiting, running, its workers."""
+        _wait_until(lambda: self.status(function)[: len(counts)] == counts, f"{function}: {counts}")
+
     def worker_ids(self, function):
         return [each.client_id for each in self.connections() if function in each.functions]
 

@@ -73,7 +73,7 @@ def test_jobs_with_one_unique_id_are_one_job_with_as_many_answers(shared_server,
 
     def once(job):
         runs.append(job.handle)
-        release.wait(10)
+        release.wait(60)
         job.send_data(b"part ")
         return b"end"
 
@@ -284,7 +284,7 @@ def serve_async(wait_until):
         def stop():
             if thread.is_alive():
                 loop.call_soon_threadsafe(workers[0].stop)
-                thread.join(10)
+                thread.join(60)
             assert not thread.is_alive(), "the worker does not stop"
             loop.close()
             return workers[0].counters.total

@@ -60,7 +60,7 @@ def test_the_status_file_counts_and_goes_with_the_worker(wait_until, read, job_s
     job_server.stop()
     wait_until(lambda: read()["servers"] == {job_server.address: False}, "the server is away")
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(10) == 0
+    assert worker.wait(60) == 0
     assert read() is None
 
 

@@ -115,8 +115,8 @@ def test_stop_timeout_lets_a_job_finish_that_is_in_time(wait_until, job_server, 
         client.submit("slow", b"0.6", background=True)
     wait_until(lambda: job_server.status("slow")[1] == 1, "the job runs")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(5) == 0
-    assert job_server.status("slow")[:2] == (0, 0)
+    assert process.wait(60) == 0
+    job_server.settles("slow", 0, 0)
 
 
 def test_deadlines_need_the_main_thread():
@@ -132,7 +132,7 @@ def test_deadlines_need_the_main_thread():
 
     thread = threading.Thread(target=run)
     thread.start()
-    thread.join(5)
+    thread.join(60)
     assert "call run() in the main thread" in errors[0]
 
 
@@ -207,7 +207,7 @@ def test_the_time_limit_does_not_break_off_what_is_being_sent(job_server, slow_l
     client = threading.Thread(target=submit)
     client.start()
     worker.run()
-    client.join(10)
+    client.join(60)
     assert parts == [bytes(12_000_000)]
     assert errors == ["JobTimeLimit: over the limit of 0.3 s"]
 

@@ -107,7 +107,7 @@ def tunnel(tmp_path, wait_until, authority, shared_server):
     yield start
     for process in processes:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def context(trusted, *shown):
@@ -224,7 +224,7 @@ def test_the_command_takes_the_files_as_options_or_from_the_environment(
     assert server["functions"]["tls_echo"]["workers"] == 1
     assert main(["drain", "tls_echo", "--timeout", "5"]) == 0
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(10) == 0
+    assert worker.wait(60) == 0
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def test_max_jobs_leaves_the_rest_to_others(job_server):
     worker.register("f", lambda job: None)
     worker.run()
     assert (worker.counters.total.done, worker.counters.total.failed) == (3, 0)
-    assert job_server.status("f")[:2] == (2, 0)
+    job_server.settles("f", 2, 0)
 
 
 def test_max_seconds_also_ends_an_idle_worker(shared_server):
@@ -154,7 +154,7 @@ def test_max_rss_ends_the_worker_after_the_job_that_grew(job_server):
     assert thread.is_alive()
     time.sleep(limits.MEMORY_CHECK)
     submit(job_server, "grow", background=True)
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive() and worker.counters.total.done == 2
 
 
@@ -209,11 +209,11 @@ def test_a_signal_in_a_job_lets_it_finish(wait_until, job_server, command, modul
     wait_until(lambda: job_server.status("slow")[1] == 1, "the job runs")
     submit(job_server, "slow", b"0", background=True)
     process.send_signal(number)
-    thread.join(10)
+    thread.join(60)
     _, log = process.communicate(timeout=60)
     assert result[0].data == str(process.pid).encode()
     assert process.returncode == 0, log
-    assert job_server.status("slow")[:2] == (1, 0), "the next job was not taken"
+    job_server.settles("slow", 1, 0)  # the next job was not taken
     assert b"stopped: 1 jobs done, 0 failed" in log
 
 
@@ -236,7 +236,7 @@ def test_an_idle_worker_leaves_on_sigterm(wait_until, job_server, command, modul
     wait_until(lambda: job_server.worker_ids("slow") == ["idle"], "registration")
     time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(5) == 0
+    assert process.wait(60) == 0
 
 
 def test_a_killed_worker_loses_no_job(wait_until, job_server, command, module, tmp_path):
@@ -250,7 +250,7 @@ def test_a_killed_worker_loses_no_job(wait_until, job_server, command, module, t
     first.kill()
     first.wait()
     (tmp_path / "go").touch()
-    thread.join(10)
+    thread.join(60)
     assert result[0].data == str(second.pid).encode()
 
 

@@ -55,5 +55,5 @@ def where():
     yield fleet.Host(run, str(config), str(directory / "conf.d"), str(executable))
     # It ends its programs, too.
     child.terminate()
-    child.wait(30)
+    child.wait(60)
     shutil.rmtree(directory)

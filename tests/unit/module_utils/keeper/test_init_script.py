@@ -23,7 +23,7 @@ def test_what_it_started_is_found_and_ended(tmp_path):
         assert script.process().pid == started.pid
         assert not script.enabled()
         script.remove()
-        assert started.wait(10) == -15
+        assert started.wait(60) == -15
     finally:
         started.kill()
         started.wait()

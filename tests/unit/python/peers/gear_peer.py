@@ -70,7 +70,7 @@ def submit(server, function, background):
     client.submitJob(job, background=background)
     if background:
         return {"outcome": "queued"}
-    if not client.over.wait(10):
+    if not client.over.wait(60):
         return {"outcome": "no answer"}
     if job.exception is not None:
         return {"outcome": "exception", "result": job.exception}
