@@ -80,7 +80,11 @@ def worker_texts(request):
             "Use a path like /opt/gearvisor/php",
         )
     trust.check("worker_directory", request.worker_directory, request.worker_directory)
-    for name in request.worker_files:
+    for name, text in request.worker_files.items():
+        if not isinstance(text, str):
+            raise InvalidOption(
+                f"worker_files.{name}", text, "is not a text", "Give the file's content as one text"
+            )
         if any(part in ("", ".", "..") for part in name.split("/")) or name.startswith("."):
             raise InvalidOption(
                 "worker_files",
