@@ -82,7 +82,7 @@ class Lab:
         return self.run(host, "sh", "-c", script, text=text)
 
     def run(self, host, *command, text=""):
-        return self._podman("exec", "--interactive", self.container(host), *command, text=text)
+        return self.podman("exec", "--interactive", self.container(host), *command, text=text)
 
     def start(self, host, *command):
         """Start a command and return its Popen."""
@@ -90,7 +90,8 @@ class Lab:
         return subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
 
     @staticmethod
-    def _podman(*command, text=None):
+    def podman(*command, text=None):
+        """Run podman; return what it prints."""
         return subprocess.run(
             ["podman", *command], input=text, check=True, stdout=subprocess.PIPE, text=True
         ).stdout

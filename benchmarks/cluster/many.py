@@ -13,7 +13,6 @@ import os
 import resource
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 from lab import ROOT, Lab, log
@@ -62,26 +61,22 @@ def fleet(number, variables):
             lab.play(ROOT / "site.yml")
             first = lab.container(names[0])
             lab.shell(names[0], "service supervisor stop >/dev/null")
-            podman("commit", "--quiet", first, IMAGE)
+            lab.podman("commit", "--quiet", first, IMAGE)
             path.write_text(json.dumps(inventory(names, variables)))
-            podman("restart", first)
-            options = podman_options(first)
+            lab.podman("restart", first)
+            options = podman_options(lab, first)
             for name in names[1:]:
-                podman("run", "--detach", "--name", lab.container(name), "--hostname", name,
-                       "--network", f"gearvisor-{SCENARIO}", *options, IMAGE, "/sbin/plain-init")  # fmt: skip
+                lab.podman("run", "--detach", "--name", lab.container(name), "--hostname", name,
+                           "--network", f"gearvisor-{SCENARIO}", *options, IMAGE, "/sbin/plain-init")  # fmt: skip
             yield lab
         finally:
             lab.destroy()
             subprocess.run(["podman", "rmi", "--force", IMAGE], capture_output=True)
 
 
-def podman(*command):
-    return subprocess.run(["podman", *command], check=True, capture_output=True, text=True).stdout
-
-
-def podman_options(container):
+def podman_options(lab, container):
     """Return the limits with which that container was started: see molecule/images/podman-options."""
-    (found,) = json.loads(podman("inspect", container))
+    (found,) = json.loads(lab.podman("inspect", container))
     words = found["Config"]["CreateCommand"]
     return [word for word in words if word.startswith(("--ulimit", "--runtime"))]
 
@@ -89,9 +84,8 @@ def podman_options(container):
 def run(lab, number, forks, strategy):
     """Run site.yml once; return its wall time, and the processor time here and on the hosts."""
     os.environ.update(ANSIBLE_FORKS=str(forks), ANSIBLE_STRATEGY=strategy)
-    before, began = used(), time.perf_counter()
-    _seconds, changed, output = lab.play(ROOT / "site.yml")
-    seconds = time.perf_counter() - began
+    before = used()
+    seconds, changed, output = lab.play(ROOT / "site.yml")
     if changed:
         raise SystemExit(f"site.yml changed something:\n{output}")
     here, everywhere = (after - start for start, after in zip(before, used()))

@@ -113,7 +113,7 @@ def monitors(given, resolve):
             raise InvalidOption(
                 "monitoring_networks",
                 one,
-                "is no address and no network, and does not resolve here",
+                "is not an address or a network, and does not resolve here",
                 "Use for example 192.0.2.130, fd00::/64 or the name of Prometheus's host",
             )
         result += found

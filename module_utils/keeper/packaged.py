@@ -13,7 +13,6 @@ class VerbFailed(GearvisorError):
 
     def __init__(self, command, reason):
         super().__init__(f"'{command}' failed: {reason}")
-        self.command = command
         self.reason = reason
 
 

@@ -3,6 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is kept running, and by which service manager.
 
+Those that only bring a part of the verbs: packaged.Packaged, a service as its package keeps it, and
+loaded.LoadedUnit and LoadedScript, for what is loaded at boot and leaves no process.
+
 Both managers, unit.Unit (systemd) and program.Program (Supervisor), have the same verbs, so that
 their users need not know which one it is:
 

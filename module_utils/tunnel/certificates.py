@@ -122,7 +122,7 @@ def _files(identity):
         for name in ("certificate", "key"):
             paths.append(os.path.join(directory, name))
             descriptor = os.open(paths[-1], os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            # What is no text at all is refused as what is no PEM text.
+            # Text that cannot be encoded is refused like text that is not PEM.
             with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
                 file.write(getattr(identity, name))
         yield paths

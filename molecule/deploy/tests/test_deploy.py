@@ -92,7 +92,7 @@ def test_a_good_release_goes_to_both_hosts_and_back(lab, host):
         _recap, shown = deploy(lab, "better")
         took = time.monotonic() - began
     assert [releases(each) for each in hosts] == [{"better"}] * 2
-    # Meanwhile, whoever ran it saw where it was.
+    # The terminal of the run showed where it was.
     assert re.search(r"\[first\] gearman-worker is rolled out: .*resize \d+ of 20", shown), shown
     assert [each.check_output("readlink /srv/app/current") for each in hosts] == [
         "/srv/app/releases/better"

@@ -185,7 +185,7 @@ def test_alert(lab, alert):
         lab.wait_until(lambda: alert in passed_on(lab), 120)
     lab.wait_until(lambda: alert not in alerts(lab), patience)
     resolved = time.monotonic()
-    # Alertmanager is told so, too: whoever was woken may go back to bed.
+    # Alertmanager is told that it is over.
     lab.wait_until(lambda: alert not in passed_on(lab), 120)
     print(f"{alert}: fired after {fired - started:.0f} s, resolved after {resolved - fired:.0f} s")
 

@@ -181,7 +181,7 @@ def test_the_exporter_has_an_allow_list_of_its_own(machine):
     monitoring4 = table.partition("set monitoring4 {")[2].partition("\n\t}")[0]
     assert "192.0.2.130" in monitoring4 and "192.0.2.1 " not in monitoring4
     assert not machine.converge(**MONITORING).changed
-    # Users of the host may look at the status page, whoever may submit jobs.
+    # All users of the host may look at the status page, also those that may not submit jobs.
     machine.converge(local_users=["12346"], **MONITORING)
     assert machine.answers(9418, 12345) and not machine.answers(4730, 12345)
     machine.converge()
