@@ -1,7 +1,10 @@
 # Copyright: Gearvisor contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Makes roles/*/README.md from meta/argument_specs.yml; the section Example is kept by hand."""
+"""Makes a role's README.md and defaults/main.yml from its meta/argument_specs.yml.
+
+The README's section Example is kept by hand.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +16,59 @@ import yaml
 
 ROLES = pathlib.Path(__file__).resolve().parents[1] / "roles"
 NOTE = "<!-- Made by ./run docs from meta/argument_specs.yml; only Example is written by hand. -->"
+HEAD = "# Made by ./run docs from meta/argument_specs.yml, which says what each variable means."
 HEADER = ["| name | type | default | meaning |", "| --- | --- | --- | --- |"]
 DEFAULT_MOST = 60  # characters that fit into a table
 
 
-def readmes():
-    """Yield (path, text as it should be) of every role's README.md."""
+class Dumper(yaml.SafeDumper):
+    """YAML as it is written by hand: lists are indented, texts quoted only if they must be, by "."""
+
+    def increase_indent(self, flow=False, indentless=False):
+        return super().increase_indent(flow, False)
+
+    def represent_str(self, value):
+        return self.represent_scalar("tag:yaml.org,2002:str", value, "" if is_plain(value) else '"')
+
+
+Dumper.add_representer(str, Dumper.represent_str)
+
+
+def is_plain(value):
+    """Return whether YAML reads the text as itself without quotes."""
+    try:
+        return yaml.safe_load(value) == value
+    except yaml.YAMLError:
+        return False
+
+
+def files():
+    """Yield (path, text as it should be) of every role's README.md and defaults/main.yml."""
     for specs in sorted(ROLES.glob("*/meta/argument_specs.yml")):
-        path = specs.parents[1] / "README.md"
+        role = specs.parents[1]
+        entries = yaml.safe_load(specs.read_text())["argument_specs"]
+        path = role / "README.md"
         kept = path.read_text() if path.exists() else ""
         example = re.search(r"^## Example\n(.*?)^## Variables$", kept, re.M | re.S)
-        entries = yaml.safe_load(specs.read_text())["argument_specs"]
-        yield path, readme(path.parent.name, entries, example.group(1) if example else "")
+        yield path, readme(role.name, entries, example.group(1) if example else "")
+        yield role / "defaults/main.yml", defaults(role.name, entries)
+
+
+def defaults(role, entries):
+    """Return the text of a defaults/main.yml; *entries* as for readme()."""
+    # A variable of several entry points is written once.
+    values = {
+        name: option["default"]
+        for entry in entries.values()
+        for name, option in entry["options"].items()
+    }
+    lines = [f"{HEAD}\n---\n"]
+    for name, value in values.items():
+        line = yaml.dump({name: value}, Dumper=Dumper, sort_keys=False, width=1000)
+        # The variables that all roles share have no role's name in front.
+        shared = "" if name.startswith(role) else "  # noqa: var-naming[no-role-prefix]"
+        lines.append(f"{line.rstrip()}{shared}\n")
+    return "".join(lines)
 
 
 def readme(role, entries, example):
@@ -83,5 +127,5 @@ def cell(content):
 
 
 if __name__ == "__main__":
-    for readme_path, content in readmes():
-        readme_path.write_text(content)
+    for made, content in files():
+        made.write_text(content)

@@ -1,7 +1,7 @@
 # Copyright: Gearvisor contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every role's README.md matches its argument_specs.yml, and its example fits."""
+"""Every role's README.md and defaults match its argument_specs.yml, and its example fits."""
 
 import re
 import runpy
@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-DOCS = runpy.run_path(str(Path(__file__).parents[3] / "tools/make_role_readmes.py"))
-READMES = dict(DOCS["readmes"]())
+DOCS = runpy.run_path(str(Path(__file__).parents[3] / "tools/make_role_files.py"))
+FILES = dict(DOCS["files"]())
+READMES = [path for path in FILES if path.name == "README.md"]
 
 
-@pytest.mark.parametrize("path", READMES, ids=lambda path: path.parent.name)
-def test_readme_is_up_to_date(path):
-    assert path.read_text() == READMES[path], "stale: ./run docs regenerates it"
+@pytest.mark.parametrize("path", FILES, ids=lambda path: "/".join(path.parts[-3:]))
+def test_file_is_up_to_date(path):
+    assert path.read_text() == FILES[path], "stale: ./run docs makes it again"
 
 
 @pytest.mark.parametrize("path", READMES, ids=lambda path: path.parent.name)
@@ -57,3 +58,20 @@ def test_the_example_is_kept(tmp_path):
     specs = {"main": {"short_description": "A role", "options": {}}}
     made = DOCS["readme"]("r", specs, "\nwords\n")
     assert made.index("## Example\n\nwords\n\n## Variables") > made.index("A role.")
+
+
+def test_defaults_are_written_once_and_quoted_only_where_yaml_needs_it():
+    first = {"role_a": {"default": "027"}, "role_b": {"default": ["x", "{{ y }}"]}}
+    entries = {
+        "main": {"options": first},
+        "other": {"options": {**first, "shared": {"default": {}}}},
+    }
+    _note, start, *lines = DOCS["defaults"]("role", entries).splitlines()
+    assert start == "---"
+    assert lines == [
+        'role_a: "027"',
+        "role_b:",
+        "  - x",
+        '  - "{{ y }}"',
+        "shared: {}  # noqa: var-naming[no-role-prefix]",
+    ]
