@@ -40,6 +40,7 @@ STOPPED, STARTING, RUNNING, BACKOFF, STOPPING, EXITED, FATAL, UNKNOWN = (
 AT_REST = frozenset({STOPPED, EXITED, FATAL, UNKNOWN})
 
 _BAD_NAME = 10
+_SPAWN_ERROR = 50
 _ALREADY_STARTED = 60
 _NOT_RUNNING = 70
 _ALREADY_ADDED = 90
@@ -234,19 +235,24 @@ class Supervisord:
         return [_process(answer) for answer in answers if "faultCode" not in answer]
 
     def add_group(self, group):
-        self._ask("addProcessGroup", group, unless=_ALREADY_ADDED)
+        self._ask("addProcessGroup", group, unless=[_ALREADY_ADDED])
 
     def stop_group(self, group):
-        self._ask("stopProcessGroup", group, False, unless=_BAD_NAME)
+        self._ask("stopProcessGroup", group, False, unless=[_BAD_NAME])
 
     def remove_group(self, group):
-        self._ask("removeProcessGroup", group, unless=_BAD_NAME)
+        self._ask("removeProcessGroup", group, unless=[_BAD_NAME])
 
     def start_process(self, full_name):
-        self._ask("startProcess", full_name, False, unless=_ALREADY_STARTED)
+        """Start the process; whether it comes up is in its state.
+
+        One that ends before supervisord has answered is a SPAWN_ERROR, and a moment later none:
+        supervisord tries it again either way.
+        """
+        self._ask("startProcess", full_name, False, unless=[_ALREADY_STARTED, _SPAWN_ERROR])
 
     def signal_process(self, full_name, signal):
-        self._ask("signalProcess", full_name, signal, unless=_NOT_RUNNING)
+        self._ask("signalProcess", full_name, signal, unless=[_NOT_RUNNING])
 
     def last_output(self, full_name, size=2000):
         """Return the end of the process's error log, or of its output when that is where errors go."""
@@ -278,11 +284,11 @@ class Supervisord:
         return ""
 
     def _ask(self, method, *arguments, unless):
-        """Call *method*; the fault code *unless* means that what it asks for is already so."""
+        """Call *method*; the fault codes *unless* mean that there is nothing more to ask for."""
         try:
             getattr(self._rpc, method)(*arguments)
         except xmlrpc.client.Fault as error:
-            if error.faultCode != unless:
+            if error.faultCode not in unless:
                 failure = StillRunning if error.faultCode == _STILL_RUNNING else GearvisorError
                 raise failure(
                     f"supervisord refuses {method}({', '.join(map(str, arguments))}): {error.faultString}. "
