@@ -3,11 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Carries out a plan on a running supervisord.
 
-Every step is a generator that yields while it waits; run() takes one look at
-all processes a round and then moves every step on. So programs proceed side by
-side, each in its own batches, without threads. When a step fails, the others are
-not left in the middle: what they took down is started again, and no further batch
-begins.
+Every step is a generator that yields while it waits; rounds.py moves them on. So programs
+proceed side by side, each in its own batches, without threads. When a step fails, the others
+are not left in the middle: what they took down is started again, and no further batch begins.
 """
 
 from __future__ import annotations
@@ -21,15 +19,13 @@ from . import leftovers, watch
 from .options import DEFAULTS
 from .plan import is_true, next_batch, seconds, share, should_be_up
 from .readiness import Readiness, servers_of
-from .rpc import AT_REST, BACKOFF, RUNNING, StillRunning, by_group
+from .rounds import View, run, side_by_side
+from .rpc import AT_REST, BACKOFF, RUNNING, StillRunning
 from .starting import KILL_SECONDS, Starting, until_none
 
-_ROUND_SECONDS = 0.1
 _WATCH_SECONDS = 0.5  # between two looks at the counters
 # Between two looks for what a process has left behind: each reads all of /proc.
 _LEFTOVER_SECONDS = 0.5
-# Up to which share of all groups it is quicker to ask for each of their processes by its name.
-_FEW = 0.25
 
 
 class Pace(NamedTuple):
@@ -45,74 +41,6 @@ class Pace(NamedTuple):
 
 class Stopped(GearvisorError):
     """The first batch of new code fails its jobs, or finishes none."""
-
-
-class View:
-    """The processes of each group, looked at once a round and only where they are needed.
-
-    supervisord takes almost a millisecond for each process that it is asked about.
-    """
-
-    def __init__(self, supervisord, groups):
-        """*groups* is {group: [Process]} of all groups, as they are now."""
-        self._supervisord = supervisord
-        self._groups = groups
-        # Groups whose processes were looked at in this round; None for all.
-        self._fresh = None
-        self._asked = set()
-        # Set when a step has failed: nothing new is begun, and nothing is waited for needlessly.
-        self.halted = False
-
-    def refresh(self):
-        """Begin a round. What was asked for in the last one will be again, so look at that now."""
-        asked, self._asked, self._fresh = self._asked, set(), frozenset()
-        if asked <= self._groups.keys() and len(asked) <= _FEW * len(self._groups):
-            names = [process.full_name for group in asked for process in self._groups[group]]
-            found = by_group(self._supervisord.processes_named(names))
-            self._groups.update({group: found.get(group, []) for group in asked})
-            self._fresh = asked
-
-    def processes(self, group):
-        """Return [Process] of the group; [] when it is not loaded."""
-        self._asked.add(group)
-        if self._fresh is not None and group not in self._fresh:
-            self._groups, self._fresh = by_group(self._supervisord.processes()), None
-        return self._groups.get(group, [])
-
-    def forget(self, group):
-        """Drop what is known of a group that was redefined: its processes may have other names."""
-        self._groups.pop(group, None)
-        if self._fresh is None:
-            self._fresh = self._groups.keys() - {group}
-        self._fresh -= {group}
-
-
-def run(view, steps):
-    """Move all generators in *steps* on, round by round, until each is done."""
-    for _round in _side_by_side(view, steps):
-        time.sleep(_ROUND_SECONDS)
-        view.refresh()
-    if steps:
-        view.refresh()
-
-
-def _side_by_side(view, steps):
-    """Move the steps on, one round per yield. Raises the first failure, once all have ended."""
-    steps, failure = list(steps), None
-    while steps:
-        going = []
-        for step in steps:
-            try:
-                if next(step, "done") != "done":
-                    going.append(step)
-            except GearvisorError as error:
-                view.halted = True
-                failure = failure or error
-        steps = going
-        if steps:
-            yield
-    if failure is not None:
-        raise failure
 
 
 class Rollout:
@@ -216,7 +144,7 @@ class Rollout:
             waiting = [group for group in waiting if group not in chosen]
             self.touched += chosen
             self._progress(program=program, total=len(groups), left=len(waiting), batch=chosen)
-            yield from _side_by_side(
+            yield from side_by_side(
                 self.view,
                 [
                     self._restart(self._new[group]) if group in restarts else self._replace(group)

@@ -16,7 +16,6 @@ The program openssl makes them. What is there already is tried, not parsed: see 
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import os
 import re
 import secrets
@@ -299,7 +298,7 @@ class _Authority:
             facts = certificates.check_as_client(identity)
         except certificates.CertificateError as error:
             return str(error)
-        if facts.names != frozenset(map(_plain, host.names)):
+        if facts.names != frozenset(map(certificates.shown, host.names)):
             return "other names"
         if self._serves(identity, host) != host.server:
             return "other purpose"
@@ -322,7 +321,9 @@ class _Authority:
     def issue(self, name, host, suffix=""):
         """Make a key and a certificate for the host; *suffix* is _NEXT for those that follow."""
         purposes = "serverAuth, clientAuth" if host.server else "clientAuth"
-        names = ", ".join(f"{_kind(other)}:{other}" for other in dict.fromkeys(host.names))
+        names = ", ".join(
+            f"{certificates.kind(other)}:{other}" for other in dict.fromkeys(host.names)
+        )
         certificate, key = self._paths(name, suffix)
         os.makedirs(os.path.dirname(key), 0o700, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.request.directory) as scratch:
@@ -381,22 +382,3 @@ class _Scratch:
 
     def write(self, name, text):
         write_text(self.path(name), text, 0o600, -1, -1)
-
-
-def _plain(name):
-    """Return an IP address as certificates show it, and any other name as it is."""
-    try:
-        address = ipaddress.ip_address(name)
-    except ValueError:
-        return name
-    if address.version == 4:
-        return str(address)
-    return ":".join(f"{int(group, 16):X}" for group in address.exploded.split(":"))
-
-
-def _kind(name):
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return "DNS"
-    return "IP"

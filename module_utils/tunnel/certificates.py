@@ -10,6 +10,7 @@ matters: a key of another certificate, a foreign or expired authority, the wrong
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import ssl
 import tempfile
@@ -153,3 +154,23 @@ def _shake_hands(server_context, client_context_, name):
 def _facts(peer):
     names = frozenset(value for kind, value in peer.get("subjectAltName", ()) if kind in _NAMES)
     return Facts(int(ssl.cert_time_to_seconds(peer["notAfter"])), names)
+
+
+def shown(name):
+    """Return an IP address as certificates show it, and any other name as it is."""
+    address = _address(name)
+    if address is None or address.version == 4:
+        return str(address or name)
+    return ":".join(f"{int(group, 16):X}" for group in address.exploded.split(":"))
+
+
+def kind(name):
+    """Return what a certificate calls this kind of name: "DNS" or "IP"."""
+    return "DNS" if _address(name) is None else "IP"
+
+
+def _address(name):
+    try:
+        return ipaddress.ip_address(name)
+    except ValueError:
+        return None

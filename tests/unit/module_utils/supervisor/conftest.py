@@ -18,7 +18,7 @@ import pytest
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.host import journal
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor import (
     fleet,
-    rollout,
+    rounds,
     rpc,
 )
 
@@ -223,7 +223,7 @@ def own_journal(monkeypatch, tmp_path):
 @pytest.fixture(autouse=True)
 def short_rounds(monkeypatch):
     """Look more often than a real call does, so that tests wait less."""
-    monkeypatch.setattr(rollout, "_ROUND_SECONDS", 0.02)
+    monkeypatch.setattr(rounds, "_ROUND_SECONDS", 0.02)
 
 
 def pytest_configure(config):

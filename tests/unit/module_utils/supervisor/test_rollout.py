@@ -4,7 +4,11 @@ import re
 
 import pytest
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.failure import GearvisorError
-from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor import rollout, rpc
+from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor import (
+    rollout,
+    rounds,
+    rpc,
+)
 from ansible_collections.gearvisor.gearvisor.plugins.module_utils.supervisor.rpc import (
     EXITED,
     STOPPED,
@@ -144,7 +148,7 @@ def test_a_process_that_stays_down_holds_the_roll_until_it_gives_up(daemon):
         loaded = rpc.loaded(daemon.rpc)
         rolled = rollout.Rollout(daemon.rpc, loaded, fleet, fleet, pace, daemon.where)
         rolled._replace = step
-        rollout.run(rolled.view, [rolled._in_batches("w", ["w_01"], frozenset())])
+        rounds.run(rolled.view, [rolled._in_batches("w", ["w_01"], frozenset())])
 
     with pytest.raises(GearvisorError) as caught:
         roll(1)
