@@ -92,7 +92,7 @@ class Drained(JobServer):
 
 
 class Release:
-    """supervisor_programs: a rollout of a release, in batches; what is cut off ends in one release."""
+    """supervisor_programs: a rollout of a release of two programs, in batches; what is cut off ends in one release."""
 
     module = "supervisor_programs"
     place = "/srv/release"
@@ -111,16 +111,17 @@ class Release:
         program = {
             "command": f"{link}/work",
             "directory": link,
-            "numprocs": 6,
             "startsecs": 0,
             "release": {"link": link, "target": f"{cls.place}/{2 if after else 1}"},
         }
-        return {"programs": {"app": program}, "fleet": "release", "purge": True, "batch": 2}
+        # Programs that share a release wait for each other's first batch.
+        programs = {"app": {**program, "numprocs": 4}, "web": {**program, "numprocs": 2}}
+        return {"programs": programs, "fleet": "release", "purge": True, "batch": 2}
 
     @classmethod
     def running(cls, target):
         states = {"link": target.shell(f"readlink {cls.place}/current")}
-        for line in target.shell("supervisorctl status | grep ^app").splitlines():
+        for line in target.shell("supervisorctl status | grep -E '^(app|web)'").splitlines():
             name, state, *rest = line.split()
             pid = rest[1].rstrip(",") if state == "RUNNING" else "0"
             states[name] = (state, target.shell(f"readlink /proc/{pid}/cwd"))
