@@ -31,17 +31,24 @@ ROLLOUT_SECONDS = 5
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 NAME = re.compile(r"^ {0,6}(\w+):", re.MULTILINE)
+# What a playbook asks for, whether or not it is there.
+ASKED = re.compile(r"\b(gearman_\w+) \| default")
+# Groups of the inventory, and the variables that are meant where they are given as such.
+GROUPS = {"gearman_job_servers": "gearman_servers", "gearman_workers": "gearman_worker_programs"}
 
 
 def known_variables(roles: Path) -> set[str]:
-    """Return every name that the roles' defaults and argument specs mention, and some more.
+    """Return every name that the roles' defaults, their argument specs and the playbooks mention, and some more.
 
     Their files are scanned, not parsed as YAML, which would take a tenth of a second a task.
     """
     names = {"gearman_servers"}
     for pattern in ("*/defaults/main.yml", "*/vars/main.yml", "*/meta/argument_specs.yml"):
         for path in roles.glob(pattern):
-            names.update(NAME.findall(path.read_text(encoding="utf-8")))
+            text = path.read_text(encoding="utf-8")
+            names.update(NAME.findall(text), ASKED.findall(text))
+    for path in (roles.parent / "playbooks").glob("*.yml"):
+        names.update(ASKED.findall(path.read_text(encoding="utf-8")))
     return names
 
 
@@ -50,8 +57,8 @@ def mistyped(given: set[str], known: set[str], roles: set[str]) -> dict[str, str
 
     Suspicious is a name with a role's prefix, and one that is nearly the same as a known one.
     """
-    found = {}
-    for name in sorted(given - known):
+    found = {name: GROUPS[name] for name in sorted(given & GROUPS.keys())}
+    for name in sorted(given - known - GROUPS.keys()):
         prefix = next(
             (role for role in sorted(roles, reverse=True) if name.startswith(f"{role}_")), ""
         )

@@ -39,6 +39,13 @@ def test_every_role_that_calls_a_module_has_the_action():
         ("gearman_php_sapi", "gearman_php_sapis"),
         ("supervisor_min_fds", "supervisor_minfds"),
         ("gearman_tunnel_colour", ""),
+        # What playbooks take.
+        ("gearman_deploy_keeps", "gearman_deploy_keep"),
+        ("gearman_move_form", "gearman_move_from"),
+        ("gearman_uninstall_data", None),
+        # The names of groups.
+        ("gearman_job_servers", "gearman_servers"),
+        ("gearman_workers", "gearman_worker_programs"),
         # Other people's.
         ("supervisor_password", None),
         ("gearman_exporter_version", None),
