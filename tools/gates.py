@@ -11,7 +11,10 @@ commands and raises Failed. The last lines are a table; the exit code is 1 when 
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,6 +24,9 @@ from pathlib import Path
 
 import build
 
+ROOT = Path(__file__).resolve().parents[1]
+# The lab host of the gates; the scenario example may run at the same time, with another.
+HOST = "gearvisor-gates"
 NAMESPACE = "ansible_collections/gearvisor/gearvisor"
 # ansible-test fetches this from its own server. Python's ensurepip does as well.
 GET_PIP = "import ensurepip\nensurepip.bootstrap(default_pip=True)\n"
@@ -135,20 +141,47 @@ def sanity(release: Release) -> None:
 
 
 def control_nodes(release: Release) -> None:
-    """Each supported ansible-core runs site.yml of the installed collection here, in check mode."""
-    inventory = Path(__file__).resolve().parents[1] / "inventory/localhost.yml"
-    for core, version in CONTROL_NODES:
-        python = find_python(version)
-        if python is None:
-            print(f"ansible-core {core}: no Python {version} here, left out", flush=True)
-            continue
-        with tempfile.TemporaryDirectory() as scratch:
-            release.run(python, "-m", "venv", scratch)
-            release.run(f"{scratch}/bin/pip", "install", "--quiet", f"ansible-core=={core}.*")
-            command = (f"{scratch}/bin/ansible-playbook", "gearvisor.gearvisor.site", "--check")
-            output = release.run(*command, f"--inventory={inventory}")
-        recap = output.rpartition("localhost ")[2].strip()
-        print(f"ansible-core {core} on Python {version} {recap}", flush=True)
+    """Each supported ansible-core converges and verifies the example project, on a fresh lab host."""
+    images = ROOT / "molecule/images"
+    release.run(images / "build", "trixie", directory=images)
+    image = "localhost/gearvisor-lab-trixie"
+    options = release.run(images / "podman-options", image, directory=images)
+    with tempfile.TemporaryDirectory() as scratch:
+        project = example_project(Path(scratch, "project"), options)
+        settings = (f"CONTAINERS_CONF={project}/containers.conf", f"EXAMPLE_IMAGE={image}")
+        config = f"ANSIBLE_CONFIG={project}/ansible.cfg"
+        inventory = "--inventory=molecule/default/inventory"
+        for core, version in CONTROL_NODES:
+            python = find_python(version)
+            if python is None:
+                print(f"ansible-core {core}: no Python {version} here, left out", flush=True)
+                continue
+            release.run(python, "-m", "venv", "--clear", f"{scratch}/venv")
+            release.run(f"{scratch}/venv/bin/pip", "install", "--quiet", f"ansible-core=={core}.*")
+            playbook = ("env", *settings, config, f"{scratch}/venv/bin/ansible-playbook", inventory)
+            try:
+                for name in ("destroy", "create", "converge", "verify"):
+                    output = release.run(
+                        *playbook, f"molecule/default/{name}.yml", directory=project
+                    )
+                    if name == "converge":
+                        recap = output.rpartition(f"{HOST} ")[2].strip()
+            finally:
+                release.run(*playbook, "molecule/default/destroy.yml", directory=project)
+            print(f"ansible-core {core} on Python {version} {recap}", flush=True)
+
+
+def example_project(project: Path, options: str) -> Path:
+    """Copy the example project, with a host of its own that podman starts with these options."""
+    shutil.copytree(ROOT / "examples/project", project)
+    for path in project.rglob("*"):
+        if path.is_file():
+            path.write_text(path.read_text("utf-8").replace("gearvisor-example", HOST), "utf-8")
+    limits = re.findall(r"--ulimit=(\S+)", options)
+    runtime = '[engine]\nruntime = "runc"\n' if "runc" in options else ""
+    settings = f"[containers]\ndefault_ulimits = {json.dumps(limits)}\n{runtime}"
+    (project / "containers.conf").write_text(settings, "utf-8")
+    return project
 
 
 def find_python(version: str) -> str | None:
