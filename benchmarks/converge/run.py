@@ -33,6 +33,7 @@ PEERS = {
     "usual": 2.0,
     "whole_restart": 1.0,
 }  # with a guess of the seconds a program, until measured
+APT = "DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0"
 PROFILE_LINE = re.compile(r"^(.*?) -{2,} ([0-9.]+)s$")
 
 # Runs in the container: the workers as [pid, start time, what they sleep].
@@ -86,6 +87,11 @@ class Host:
             MEASURED_PYTHON,
         )
 
+    def create_without_packages(self):
+        """Create it without the packages that former hosts downloaded."""
+        self.create()
+        self.shell("find /var/cache/apt/archives -name '*.deb' -delete")
+
     def destroy(self):
         self.lab.destroy()
 
@@ -98,6 +104,9 @@ class Host:
 
     def python(self, script, text=""):
         return self.lab.run(HOST, "python3", "-c", script, text=text)
+
+    def packages(self):
+        return set(self.shell("dpkg-query -W -f '${binary:Package}\\n'").split())
 
     def workers(self):
         return {tuple(worker) for worker in json.loads(self.python(LIST_WORKERS))}
@@ -232,12 +241,35 @@ class Converging:
         ]
 
 
+def first_run(host, rounds):
+    """site.yml on a fresh host, against apt alone with the same packages on another one."""
+    seconds = {"apt": [], "site": []}
+    for _round in range(rounds):
+        host.create_without_packages()
+        before = host.packages()
+        # Workers are not watched here: that takes the seconds it is told to.
+        seconds["site"].append(host.play(ROOT / "site.yml", gearman_worker_stable=0)[0])
+        added = sorted(host.packages() - before)
+        host.create_without_packages()
+        started = time.perf_counter()
+        host.shell(f"{APT} update && {APT} install --no-install-recommends {' '.join(added)}")
+        seconds["apt"].append(time.perf_counter() - started)
+        log(f"first run: {seconds['site'][-1]:.1f} s, apt alone: {seconds['apt'][-1]:.1f} s")
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    return {
+        "seconds": {name: [round(value, 3) for value in seconds[name]] for name in seconds},
+        "median": medians,
+        "ratio": medians["site"] / medians["apt"],
+        "packages": len(added),
+    }
+
+
 def whole_site(host, rounds):
-    """site.yml with nothing to change, against an empty play with facts."""
+    """site.yml with nothing to change, against an empty play without facts."""
     seconds = {"empty": [], "site": []}
     tasks = collections.defaultdict(list)
     for _round in range(rounds):
-        seconds["empty"].append(host.play(HERE / "empty_with_facts.yml")[0])
+        seconds["empty"].append(host.play(HERE / "empty.yml")[0])
         taken, changed, output = host.play(ROOT / "site.yml")
         if changed:
             raise SystemExit(f"site.yml changed something:\n{output}")
@@ -249,7 +281,7 @@ def whole_site(host, rounds):
                 once[match.group(1)] += float(match.group(2))
         for task, spent in once.items():
             tasks[task].append(spent)
-        log(f"site.yml: {taken:.1f} s, an empty play with facts: {seconds['empty'][-1]:.1f} s")
+        log(f"site.yml: {taken:.1f} s, an empty play: {seconds['empty'][-1]:.1f} s")
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     by_task = {task: statistics.median(values) for task, values in tasks.items()}
     return {
@@ -336,6 +368,7 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         host = Host(scratch)
         try:
+            result["first_run"] = first_run(host, min(3, options.rounds))
             log("Making the host")
             host.create()
             host.play(ROOT / "site.yml")
