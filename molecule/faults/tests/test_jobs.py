@@ -3,6 +3,7 @@
 import subprocess
 
 import pytest
+from test_faults import chosen
 
 PLACE = "/srv/jobs"
 PYTHON = "/opt/gearvisor/venv/bin/python"
@@ -18,16 +19,16 @@ def work(job):
         file.write(job.unique + "\\n")
 """
 # Notes each job when it was accepted, so that a client that is killed has not forgotten it.
-SUBMIT = f"""
-import itertools, time
+SUBMIT = """
+import itertools, sys, time
 from gearvisor.client import Client
 from gearvisor.errors import GearmanError
 
 numbers = itertools.count()
 with Client(["127.0.0.1:4730"], timeout=10) as client, open("accepted", "a") as file:
     accepted, end = 0, time.monotonic() + 120
-    while accepted < {JOBS} and time.monotonic() < end:
-        unique = f"job-{{next(numbers)}}"
+    while accepted < int(sys.argv[1]) and time.monotonic() < end:
+        unique = f"job-{next(numbers)}"
         try:
             client.submit("work", b"x", background=True, unique=unique)
         except GearmanError:
@@ -80,23 +81,53 @@ def booted(targets):
 )
 def test_each_accepted_job_is_done(lab, booted, fault):
     command, may_repeat = FAULTS[fault]
-    booted.shell(f"rm -f {PLACE}/accepted {PLACE}/done")
-    submits = ["podman", "exec", "--workdir", PLACE, lab.container("booted"), PYTHON, "submit.py"]
-    with subprocess.Popen(submits) as client:
-        lab.wait_until(lambda: lines(booted, "done") > JOBS / 10)
-        if command:
-            booted.shell(command)
-        else:
-            lab.restart("booted")
-        client.wait()
-    lab.wait_until(lambda: "work\t0\t0\t" in booted.shell("gearadmin --status"), 120)
-    accepted, done = names(booted, "accepted"), names(booted, "done")
+    cause = (lambda: booted.shell(command)) if command else (lambda: lab.restart("booted"))
+    accepted, done = while_jobs_flow(lab, booted, JOBS, cause)
     again = len(done) - len(set(done))
     print(
         f"{fault}: {len(accepted)} accepted, {len({*accepted} & {*done})} done, {again} of them again"
     )
     assert set(accepted) <= set(done)
     assert again <= (WORKERS if may_repeat else 0)
+
+
+def test_a_drain_that_is_killed_loses_no_job(lab, booted):
+    """The queue is in memory here, so a restart that comes too early would lose what is in it."""
+    drain = {"restart": "drain", "drain_timeout": 60, "job_retries": 1}
+    booted.converged("gearman_job_server", drain)
+    _result, steps = booted.run("gearman_job_server", {**drain, "job_retries": 2})
+    numbers = chosen("drain", steps, "KILL")
+    sums = {"accepted": 0, "done": 0, "again": 0}
+    failures = []
+    for number in numbers:
+        booted.converged("gearman_job_server", drain)
+
+        def cut_off_and_run_again(number=number):
+            change = {**drain, "job_retries": 2}
+            booted.run("gearman_job_server", change, "KILL", number)
+            booted.converged("gearman_job_server", change)
+
+        accepted, done = while_jobs_flow(lab, booted, 300, cut_off_and_run_again)
+        sums["accepted"] += len(accepted)
+        sums["done"] += len({*accepted} & {*done})
+        sums["again"] += len(done) - len(set(done))
+        if not set(accepted) <= set(done) or len(done) > len(set(done)):
+            failures.append((number, steps[number], len(accepted), len(done), len(set(done))))
+    print(f"drain killed at {len(numbers)} of {len(steps)} steps: {sums}")
+    assert not failures, failures
+
+
+def while_jobs_flow(lab, target, number, cause):
+    """Submit that many jobs, and cause the fault in the middle; return the ids (accepted, done)."""
+    target.shell(f"rm -f {PLACE}/accepted {PLACE}/done")
+    submit = [PYTHON, "submit.py", str(number)]
+    container = lab.container("booted")
+    with subprocess.Popen(["podman", "exec", "--workdir", PLACE, container, *submit]) as client:
+        lab.wait_until(lambda: lines(target, "done") > number / 10)
+        cause()
+        client.wait()
+    lab.wait_until(lambda: "work\t0\t0\t" in target.shell("gearadmin --status"), 120)
+    return names(target, "accepted"), names(target, "done")
 
 
 def names(target, file):
