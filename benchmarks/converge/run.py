@@ -252,7 +252,9 @@ def first_run(host, rounds):
         added = sorted(host.packages() - before)
         host.create_without_packages()
         started = time.perf_counter()
-        host.shell(f"{APT} update && {APT} install --no-install-recommends {' '.join(added)}")
+        host.shell(
+            f"exec 2>&1; {APT} update && {APT} install --no-install-recommends {' '.join(added)}"
+        )
         seconds["apt"].append(time.perf_counter() - started)
         log(f"first run: {seconds['site'][-1]:.1f} s, apt alone: {seconds['apt'][-1]:.1f} s")
     medians = {name: statistics.median(values) for name, values in seconds.items()}
