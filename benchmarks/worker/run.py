@@ -181,7 +181,9 @@ class Fleet:
         self._processes = [
             subprocess.Popen(
                 [word.format(port=bench.server.port, id=each) for word in bench.commands[name]],
-                env=os.environ | {"PYTHONPATH": str(ROOT / "python/src")},
+                # As installed: compiled once, and not anew at each start.
+                env=os.environ
+                | {"PYTHONPATH": str(ROOT / "python/src"), "PYTHONDONTWRITEBYTECODE": ""},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
