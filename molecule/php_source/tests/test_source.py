@@ -227,12 +227,15 @@ def test_a_full_disk(lab, host, outdated):
 def test_no_dev_package(lab, host, tarballs, outdated):
     off = "/etc/apt/apt.conf.d/off"
     host.check_output("printf 'Acquire::http::Proxy \"http://127.0.0.1:9\";\n' > %s", off)
-    host.check_output("mv /var/cache/apt/archives /var/cache/apt/aside; dpkg --remove php8.2-dev")
+    # The directory itself is a mount of the lab's.
+    host.check_output(
+        "mkdir /root/aside && mv /var/cache/apt/archives/*.deb /root/aside && dpkg --remove php8.2-dev"
+    )
     try:
         fails(lab, host, "method: 'source' needs php8.2-dev", "network")
     finally:
         host.check_output(
-            f"rm -rf {off} /var/cache/apt/archives; mv /var/cache/apt/aside /var/cache/apt/archives"
+            f"rm {off} && mv /root/aside/*.deb /var/cache/apt/archives && rmdir /root/aside"
         )
         host.check_output("apt-get -qq -y --no-install-recommends install php8.2-dev")
 
