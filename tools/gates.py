@@ -11,9 +11,7 @@ commands and raises Failed. The last lines are a table; the exit code is 1 when 
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -145,12 +143,21 @@ def control_nodes(release: Release) -> None:
     images = ROOT / "molecule/images"
     release.run(images / "build", "trixie", directory=images)
     image = "localhost/gearvisor-lab-trixie"
-    options = release.run(images / "podman-options", image, directory=images)
+    settings = release.run(images / "containers-conf", image, directory=images)
     with tempfile.TemporaryDirectory() as scratch:
-        project = example_project(Path(scratch, "project"), options)
-        settings = (f"CONTAINERS_CONF={project}/containers.conf", f"EXAMPLE_IMAGE={image}")
-        config = f"ANSIBLE_CONFIG={project}/ansible.cfg"
-        inventory = "--inventory=molecule/default/inventory"
+        project = example_project(Path(scratch, "project"))
+        (project / "containers.conf").write_text(settings, "utf-8")
+        environment = (
+            f"CONTAINERS_CONF={project}/containers.conf",
+            f"EXAMPLE_IMAGE={image}",
+            f"ANSIBLE_CONFIG={project}/ansible.cfg",
+        )
+
+        def play(name: str) -> str:
+            inventory = "--inventory=molecule/default/inventory"
+            command = ("env", *environment, f"{scratch}/venv/bin/ansible-playbook", inventory)
+            return release.run(*command, f"molecule/default/{name}.yml", directory=project)
+
         for core, version in CONTROL_NODES:
             python = find_python(version)
             if python is None:
@@ -158,29 +165,22 @@ def control_nodes(release: Release) -> None:
                 continue
             release.run(python, "-m", "venv", "--clear", f"{scratch}/venv")
             release.run(f"{scratch}/venv/bin/pip", "install", "--quiet", f"ansible-core=={core}.*")
-            playbook = ("env", *settings, config, f"{scratch}/venv/bin/ansible-playbook", inventory)
+            play("destroy")
             try:
-                for name in ("destroy", "create", "converge", "verify"):
-                    output = release.run(
-                        *playbook, f"molecule/default/{name}.yml", directory=project
-                    )
-                    if name == "converge":
-                        recap = output.rpartition(f"{HOST} ")[2].strip()
+                play("create")
+                recap = play("converge").rpartition(f"{HOST} ")[2].strip()
+                play("verify")
             finally:
-                release.run(*playbook, "molecule/default/destroy.yml", directory=project)
+                play("destroy")
             print(f"ansible-core {core} on Python {version} {recap}", flush=True)
 
 
-def example_project(project: Path, options: str) -> Path:
-    """Copy the example project, with a host of its own that podman starts with these options."""
+def example_project(project: Path) -> Path:
+    """Copy the example project, with a host of its own."""
     shutil.copytree(ROOT / "examples/project", project)
     for path in project.rglob("*"):
         if path.is_file():
             path.write_text(path.read_text("utf-8").replace("gearvisor-example", HOST), "utf-8")
-    limits = re.findall(r"--ulimit=(\S+)", options)
-    runtime = '[engine]\nruntime = "runc"\n' if "runc" in options else ""
-    settings = f"[containers]\ndefault_ulimits = {json.dumps(limits)}\n{runtime}"
-    (project / "containers.conf").write_text(settings, "utf-8")
     return project
 
 

@@ -106,13 +106,6 @@ promise_molecule() {
     chmod 755 "$venv/bin/molecule"
 }
 
-command_install_molecule() {
-    # shellcheck disable=SC2086 # one word a package
-    install_packages $lab_packages
-    install_python requirements-test.txt
-    exec "$venv/bin/molecule" "$@"
-}
-
 # find_other_python VERSION: from PATH or from pyenv, whose shims for others than its current one
 # do not run.
 find_other_python() {

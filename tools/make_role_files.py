@@ -128,4 +128,5 @@ def cell(content):
 
 if __name__ == "__main__":
     for made, content in files():
+        made.parent.mkdir(exist_ok=True)
         made.write_text(content)

@@ -114,7 +114,7 @@ def _lines(result):
     first = result["first_run"]
     yield f"{duration(first['median']['site'])}; `apt-get update && apt-get install` of the same"
     yield f"{first['packages']} packages on another fresh host took {duration(first['median']['apt'])}:"
-    yield f"{first['ratio']:.2f} times that. Round by round: {_ratios(first, 'apt')} times."
+    yield f"{first['ratio']:.2f} times that. Round by round: {_shown(first, 'apt')} times."
     yield "`gearman_worker_stable` was 0: by default it adds its 5 s."
     yield ""
     yield "## A whole site.yml with nothing to change"
@@ -122,7 +122,7 @@ def _lines(result):
     site = result["site"]
     yield f"{duration(site['median']['site'])}; an empty play without facts on the same host took"
     yield f"{duration(site['median']['empty'])}: {site['ratio']:.2f} times that. Round by round, one after the"
-    yield f"other: {_ratios(site, 'empty')} times. By task, from 0.01 s:"
+    yield f"other: {_shown(site, 'empty')} times. By task, from 0.01 s:"
     yield ""
     yield from table(
         ["task", "median"],
@@ -131,18 +131,18 @@ def _lines(result):
     yield from targets(_targets(result, cases))
 
 
-def _pairs(times, other):
-    """Return the ratio of each round; the load may differ between rounds."""
+def _by_round(times, other):
+    """Return the ratios round by round: the load may differ between rounds."""
     return [whole / part for whole, part in zip(times["seconds"]["site"], times["seconds"][other])]
 
 
-def _ratios(times, other):
-    return ", ".join(f"{ratio:.2f}" for ratio in _pairs(times, other))
+def _shown(times, other):
+    return ", ".join(f"{ratio:.2f}" for ratio in _by_round(times, other))
 
 
 def _larger(times, other):
     """Return the larger of two fair readings: the medians' ratio, and the median of the ratios."""
-    return max(times["ratio"], statistics.median(_pairs(times, other)))
+    return max(times["ratio"], statistics.median(_by_round(times, other)))
 
 
 def _targets(result, cases):

@@ -257,13 +257,7 @@ def first_run(host, rounds):
         )
         seconds["apt"].append(time.perf_counter() - started)
         log(f"first run: {seconds['site'][-1]:.1f} s, apt alone: {seconds['apt'][-1]:.1f} s")
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    return {
-        "seconds": {name: [round(value, 3) for value in seconds[name]] for name in seconds},
-        "median": medians,
-        "ratio": medians["site"] / medians["apt"],
-        "packages": len(added),
-    }
+    return {**against(seconds, "apt"), "packages": len(added)}
 
 
 def whole_site(host, rounds):
@@ -284,13 +278,18 @@ def whole_site(host, rounds):
         for task, spent in once.items():
             tasks[task].append(spent)
         log(f"site.yml: {taken:.1f} s, an empty play: {seconds['empty'][-1]:.1f} s")
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
     by_task = {task: statistics.median(values) for task, values in tasks.items()}
+    ordered = dict(sorted(by_task.items(), key=lambda task: -task[1]))
+    return {**against(seconds, "empty"), "tasks": ordered}
+
+
+def against(seconds, other):
+    """Return the figures of {"site": [seconds], other: [seconds]}, measured in turns."""
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
     return {
         "seconds": {name: [round(value, 3) for value in seconds[name]] for name in seconds},
         "median": medians,
-        "ratio": medians["site"] / medians["empty"],
-        "tasks": dict(sorted(by_task.items(), key=lambda task: -task[1])),
+        "ratio": medians["site"] / medians[other],
     }
 
 

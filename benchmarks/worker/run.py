@@ -31,6 +31,8 @@ PINNED = ("pygearman==0.2.6", "gear==0.16.0")
 SMALL = 10  # bytes
 SIZES = (SMALL, 1024, 100 * 1024, 1024 * 1024)
 FLEETS = (1, 2, 4, 8)  # workers at once
+# As if it was installed: its modules are compiled once, not at each start.
+SETTINGS = {"PYTHONPATH": str(ROOT / "python/src"), "PYTHONDONTWRITEBYTECODE": ""}
 LOADS = ("idle", "busy")  # all cores free for it, or one kept busy by another process
 QUEUED = 256 * 2**20  # bytes of payloads that gearmand is given at most; it holds them in memory
 TRIAL = 0.3  # seconds a trial must take to measure the rate of a worker
@@ -181,9 +183,7 @@ class Fleet:
         self._processes = [
             subprocess.Popen(
                 [word.format(port=bench.server.port, id=each) for word in bench.commands[name]],
-                # As installed: compiled once, and not anew at each start.
-                env=os.environ
-                | {"PYTHONPATH": str(ROOT / "python/src"), "PYTHONDONTWRITEBYTECODE": ""},
+                env=os.environ | SETTINGS,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

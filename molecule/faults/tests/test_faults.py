@@ -5,6 +5,8 @@ By default at some steps, with GEARVISOR_TEST_ALL at all of them.
 
 import os
 import random
+import runpy
+from pathlib import Path
 
 import pytest
 from cases import CASES, SLOW
@@ -14,8 +16,9 @@ ALL = bool(os.environ.get("GEARVISOR_TEST_ALL"))
 SAMPLES = {"KILL": 3}
 OTHERS = 1
 SIGNALS = 20
-# What a full disk or a lost right can fail, as tests/faults/inject.py names these steps.
-WRITES = ("open ", "os.link ", "os.mkdir ", "os.rename ", "os.symlink ")
+INJECT = runpy.run_path(str(Path(__file__).resolve().parents[3] / "tests/faults/inject.py"))
+# The steps that a full disk or a lost right fails, as they are described.
+WRITES = tuple(f"{event} " for event in INJECT["DISK"])
 OF_SLOW = 12
 WATCHED = (
     "/etc/supervisor", "/etc/gearman", "/etc/gearvisor", "/etc/systemd/system", "/etc/php", "/usr/local",

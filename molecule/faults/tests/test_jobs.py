@@ -117,17 +117,16 @@ def test_a_drain_that_is_killed_loses_no_job(lab, booted):
     assert not failures, failures
 
 
-def while_jobs_flow(lab, target, number, cause):
+def while_jobs_flow(lab, booted, number, cause):
     """Submit that many jobs, and cause the fault in the middle; return the ids (accepted, done)."""
-    target.shell(f"rm -f {PLACE}/accepted {PLACE}/done")
-    submit = [PYTHON, "submit.py", str(number)]
-    container = lab.container("booted")
-    with subprocess.Popen(["podman", "exec", "--workdir", PLACE, container, *submit]) as client:
-        lab.wait_until(lambda: lines(target, "done") > number / 10)
+    booted.shell(f"rm -f {PLACE}/accepted {PLACE}/done")
+    inside = ["podman", "exec", "--workdir", PLACE, lab.container("booted")]
+    with subprocess.Popen([*inside, PYTHON, "submit.py", str(number)]) as client:
+        lab.wait_until(lambda: lines(booted, "done") > number / 10)
         cause()
         client.wait()
-    lab.wait_until(lambda: "work\t0\t0\t" in target.shell("gearadmin --status"), 120)
-    return names(target, "accepted"), names(target, "done")
+    lab.wait_until(lambda: "work\t0\t0\t" in booted.shell("gearadmin --status"), 120)
+    return names(booted, "accepted"), names(booted, "done")
 
 
 def names(target, file):

@@ -19,16 +19,16 @@ ROLES = sorted(
 
 
 def options_of(role):
+    """Return [(name, option)] of all entry points; a variable of several is there several times."""
     specs = yaml.safe_load((role / "meta/argument_specs.yml").read_text())
     entries = specs["argument_specs"].values()
-    return {name: option for entry in entries for name, option in entry["options"].items()}
+    return [item for entry in entries for item in entry["options"].items()]
 
 
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
 def test_defaults_are_those_of_each_entry_point(role):
     defaults = yaml.safe_load((role / "defaults/main.yml").read_text())
-    specs = yaml.safe_load((role / "meta/argument_specs.yml").read_text())["argument_specs"]
-    given = [(n, o.get("default")) for entry in specs.values() for n, o in entry["options"].items()]
+    given = [(name, option.get("default")) for name, option in options_of(role)]
     assert [(name, value) for name, value in given if defaults[name] != value] == []
     assert set(defaults) == {name for name, _value in given}
 
@@ -38,12 +38,12 @@ def test_public_variables_have_the_roles_prefix(role):
     prefix = {"supervisor": "supervisor_", "gearman_common": "gearman_"}.get(
         role.name, f"{role.name}_"
     )
-    assert [name for name in options_of(role) if not name.startswith(prefix)] == []
+    assert [name for name, _option in options_of(role) if not name.startswith(prefix)] == []
 
 
 def test_worker_programs_take_every_option_of_supervisor():
     (worker,) = [role for role in ROLES if role.name == "gearman_worker"]
-    programs = options_of(worker)["gearman_worker_programs"]["options"]
+    programs = dict(options_of(worker))["gearman_worker_programs"]["options"]
     assert set(programs) == {"name", *OPTIONS["program"], *OURS}
 
 
