@@ -7,6 +7,7 @@ environment variable GEARVISOR_TEST_ALL. `lab` gives the hosts by name, restarts
 Ansible on them.
 """
 
+import contextlib
 import functools
 import json
 import os
@@ -69,7 +70,24 @@ class Lab:
             booted = "systemctl is-system-running --wait"
         else:
             booted = "pgrep --parent 1 --exact sleep"
-        self.wait_until(lambda: self[name].run(booted).rc == 0)
+        self.wait_until(lambda: self._answers(name, booted))
+
+    def _answers(self, name, command):
+        try:
+            return self[name].run(command).rc == 0
+        except RuntimeError:  # ssh itself failed: the host does not take connections yet
+            return False
+
+    @contextlib.contextmanager
+    def without_packages(self, name):
+        """While it lasts, the host's apt reaches no archive and has none of the packages that the lab keeps."""
+        host, off, empty = self[name], "/etc/apt/apt.conf.d/off", "/root/no-packages"
+        settings = f'Acquire::http::Proxy "http://127.0.0.1:9"; Dir::Cache::Archives "{empty}";'
+        host.check_output("mkdir -p %s && echo %s >%s", f"{empty}/partial", settings, off)
+        try:
+            yield
+        finally:
+            host.check_output("rm -r %s %s", off, empty)
 
     def play(self, playbook, *arguments, succeeds=True):
         """Run a playbook of this checkout; return ({host: {"changed": number, ...}}, its output)."""

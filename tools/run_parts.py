@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -24,6 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SECONDS = "seconds.json"  # how long each part took last time: {part: seconds}
+# How a line of pytest's summary, of Ansible or of ./run itself begins that says what failed.
+TELLING = ("FAILED ", "ERROR ", "fatal: ", "These found something:")
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass
@@ -39,6 +43,14 @@ class Ended:
     part: str
     seconds: float
     failed: bool
+    reasons: list[str]  # of one that failed
+
+
+def reasons(output: str) -> list[str]:
+    """Return the ten lines at most that tell why a part failed, or else its last ones."""
+    lines = [line.rstrip() for line in COLOUR.sub("", output).splitlines() if line.strip()]
+    telling = [line for line in lines if line.startswith(TELLING)]
+    return [line[:200] for line in telling[:10] or lines[-10:]]
 
 
 def longest_first(parts: list[str], seconds: dict[str, float]) -> list[str]:
@@ -51,13 +63,14 @@ def summary(ended: list[Ended]) -> str:
     lines = ["Time by part, slowest first:"]
     for each in sorted(ended, key=lambda each: -each.seconds):
         lines.append(f"{each.seconds:6.0f} s  {each.part}{'  FAILED' if each.failed else ''}")
-    failed = [each.part for each in ended if each.failed]
+    failed = [each for each in ended if each.failed]
     if failed:
         lines += [
             "",
             f"FAILED: {len(failed)} of {len(ended)} parts. Run each alone until it passes:",
         ]
-        lines += [f"  ./run {part}" for part in failed]
+        for each in failed:
+            lines += [f"  ./run {each.part}", *(f"    {reason}" for reason in each.reasons)]
     else:
         lines += ["", f"PASSED: all {len(ended)} parts."]
     return "\n".join(lines)
@@ -82,11 +95,12 @@ def report(running: Running) -> Ended:
     seconds = time.monotonic() - running.started
     bar = "=" * 80
     print(f"{bar}\n==> ./run {running.part}: its output\n{bar}", flush=True)
-    with running.log.open("rb") as output:
-        sys.stdout.buffer.write(output.read())
+    output = running.log.read_bytes()
+    sys.stdout.buffer.write(output)
     outcome = f"FAILED with exit code {running.process.returncode}" if failed else "passed"
     print(f"==> ./run {running.part}: {outcome} after {seconds:.0f} s", flush=True)
-    return Ended(running.part, seconds, failed)
+    why = reasons(output.decode(errors="replace")) if failed else []
+    return Ended(running.part, seconds, failed, why)
 
 
 def run(program: str, parts: list[str], logs: Path, jobs: int, signals: list[int]) -> list[Ended]:

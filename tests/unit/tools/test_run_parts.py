@@ -13,6 +13,7 @@ PROGRAM = """#!/bin/sh
 echo "start $1" >>{log}
 case $1 in
     bad) echo "what went wrong"; exit 3 ;;
+    pytest) printf '%s\n' "E  long" "FAILED test_x.py::test_y - assert" "1 failed" "more"; exit 1 ;;
     long) sleep 60 ;;
     *) sleep 0.2; echo "output of $*" ;;
 esac
@@ -39,9 +40,19 @@ def test_all_parts_run_after_one_failed_and_the_end_names_it(program):
     assert done.returncode == 1
     assert "what went wrong" in done.stdout
     assert "output of molecule default" in done.stdout
-    *_, heading, failed = done.stdout.rstrip().splitlines()
-    assert heading == "FAILED: 1 of 3 parts. Run each alone until it passes:"
-    assert failed == "  ./run bad"
+    assert done.stdout.rstrip().splitlines()[-3:] == [
+        "FAILED: 1 of 3 parts. Run each alone until it passes:",
+        "  ./run bad",
+        "    what went wrong",
+    ]
+
+
+def test_the_end_names_the_tests_that_failed(program):
+    done = subprocess.run(command(program, "pytest"), capture_output=True, text=True)
+    assert done.stdout.rstrip().splitlines()[-2:] == [
+        "  ./run pytest",
+        "    FAILED test_x.py::test_y - assert",
+    ]
 
 
 def test_the_last_line_shows_that_all_passed(program):
