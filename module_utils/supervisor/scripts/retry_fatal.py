@@ -32,6 +32,7 @@ STATES = "/run/gearvisor/processes.json"
 REFRESH = 60  # seconds between two full looks: events do not report removed processes
 WINDOW = 600  # seconds for which a failure is remembered
 WRITE = 1  # seconds between two writes, at least
+SPAWN_ERROR = 50  # Supervisor's fault code: a process that was gone before supervisord answered
 
 
 class States:
@@ -224,7 +225,9 @@ def start(supervisor, name):
             supervisor.startProcess(name, False)
             log(f"{name} is started again")
     except xmlrpc.client.Fault as fault:
-        log(f"{name} is not started again: {fault.faultString}")
+        # Such a one was tried, and may have run and ended; supervisord goes on trying.
+        outcome = "ended at once" if fault.faultCode == SPAWN_ERROR else "is not started again"
+        log(f"{name} {outcome}: {fault.faultString}")
 
 
 def log(text):

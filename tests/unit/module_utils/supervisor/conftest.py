@@ -7,6 +7,7 @@ import inspect
 import json
 import os
 import pathlib
+import resource
 import shutil
 import signal
 import subprocess
@@ -173,6 +174,18 @@ class Daemon:
         (self.conf_d / name).write_text(text)
         for group in sorted(self.rpc.reload_config().added):
             self.rpc.add_group(group)
+
+    @contextlib.contextmanager
+    def without_descriptors(self):
+        """While it lasts, supervisord can take a connection, and has no pipes for a process."""
+        pid = self.rpc.pid()
+        highest = max(int(name) for name in os.listdir(f"/proc/{pid}/fd"))
+        usual = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (highest + 3, usual[1]))
+        try:
+            yield
+        finally:
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, usual)
 
     def wait_for(self, condition, seconds=60):
         deadline = time.monotonic() + seconds

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import os
-import resource
 import time
 
 import pytest
@@ -90,14 +88,10 @@ def test_one_group_from_file_to_removal(daemon):
 def test_what_ends_before_the_answer_is_seen_in_its_state(daemon):
     """A program of a busy host can be gone by then; without a file descriptor for it it always is."""
     daemon.load("x.conf", "[program:x]\ncommand=/bin/sleep 60\nautostart=false\n")
-    highest = max(int(name) for name in os.listdir(f"/proc/{daemon.rpc.pid()}/fd"))
-    # One is left for the connection, none for the pipes of a process.
-    few = (highest + 3, resource.prlimit(daemon.rpc.pid(), resource.RLIMIT_NOFILE)[1])
-    former = resource.prlimit(daemon.rpc.pid(), resource.RLIMIT_NOFILE, few)
-    daemon.rpc.start_process("x:x")
-    (process,) = daemon.rpc.processes()
-    assert (process.state, process.reason) == (rpc.BACKOFF, "too many open files to spawn 'x'")
-    resource.prlimit(daemon.rpc.pid(), resource.RLIMIT_NOFILE, former)
+    with daemon.without_descriptors():
+        daemon.rpc.start_process("x:x")
+        (process,) = daemon.rpc.processes()
+        assert (process.state, process.reason) == (rpc.BACKOFF, "too many open files to spawn 'x'")
     daemon.wait_for(lambda: daemon.states() == {"x:x": rpc.RUNNING})
 
 

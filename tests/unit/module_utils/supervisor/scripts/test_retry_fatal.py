@@ -63,6 +63,19 @@ def test_a_process_that_was_removed_meanwhile_does_no_harm(listening):
     assert listening.states()["retry-fatal:retry-fatal"] == "RUNNING"
 
 
+def test_one_that_ends_at_once_is_said_to_have_been_tried(listening):
+    """For a process without a file descriptor left for its pipes that is always so."""
+    listening.load(
+        "x.conf", "[program:x]\ncommand=/bin/sleep 60\nautostart=false\nstartretries=0\n"
+    )
+    log = listening.directory / "retry.log"
+    with listening.without_descriptors():
+        listening.rpc.start_process("x:x")
+        listening.wait_for(lambda: "x:x ended at once: SPAWN_ERROR" in log.read_text())
+    assert "not started again" not in log.read_text()
+    listening.wait_for(lambda: listening.states()["x:x"] == "RUNNING")
+
+
 def test_the_states_of_all_processes_are_written_down(listening):
     path = listening.directory / "states.json"
 
