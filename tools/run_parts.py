@@ -77,7 +77,7 @@ def summary(ended: list[Ended]) -> str:
 
 
 def start(program: str, part: str, logs: Path) -> Running:
-    log = logs / f"{part.replace(' ', '-')}.log"
+    log = logs / (re.sub("[ /]", "-", part) + ".log")
     with log.open("wb") as output:
         process = subprocess.Popen(
             [program, *shlex.split(part)],

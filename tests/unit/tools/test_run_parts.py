@@ -56,7 +56,8 @@ def test_the_end_names_the_tests_that_failed(program):
 
 
 def test_the_last_line_shows_that_all_passed(program):
-    done = subprocess.run(command(program, "one", "two"), capture_output=True, text=True)
+    parts = ["one", "unit tests/unit"]
+    done = subprocess.run(command(program, *parts), capture_output=True, text=True)
     assert done.returncode == 0
     assert done.stdout.rstrip().splitlines()[-1] == "PASSED: all 2 parts."
 
