@@ -82,7 +82,7 @@ class Lab:
     def without_packages(self, name):
         """While it lasts, the host's apt reaches no archive and has none of the packages that the lab keeps."""
         host, off, empty = self[name], "/etc/apt/apt.conf.d/off", "/root/no-packages"
-        settings = f'Acquire::http::Proxy "http://127.0.0.1:9"; Dir::Cache::Archives "{empty}";'
+        settings = f'Acquire::http::Proxy "http://127.0.0.1:9"; Acquire::Retries "0"; Dir::Cache::Archives "{empty}";'
         host.check_output("mkdir -p %s && echo %s >%s", f"{empty}/partial", settings, off)
         try:
             yield

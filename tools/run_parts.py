@@ -47,10 +47,13 @@ class Ended:
 
 
 def reasons(output: str) -> list[str]:
-    """Return the ten lines at most that tell why a part failed, or else its last ones."""
+    """Return the last ten lines that tell why a part failed, or that it printed at all.
+
+    The last: an Ansible error that a rescue mended comes before what ended the part.
+    """
     lines = [line.rstrip() for line in COLOUR.sub("", output).splitlines() if line.strip()]
     telling = [line for line in lines if line.startswith(TELLING)]
-    return [line[:200] for line in telling[:10] or lines[-10:]]
+    return [line[:200] for line in (telling or lines)[-10:]]
 
 
 def longest_first(parts: list[str], seconds: dict[str, float]) -> list[str]:

@@ -19,10 +19,10 @@ with concurrent.futures.ThreadPoolExecutor(12) as pool:
 def test_no_log_line_is_lost_to_rotation(host, lab):
     host.check_output("printf %%s %s > /tmp/submit.py", SUBMIT)
     assert int(host.check_output("/opt/gearvisor/venv/bin/python /tmp/submit.py")) > 1
-    rotated = host.check_output("ls /var/log/app").split()
-    assert any(name.endswith(".log.1") for name in rotated)
     # supervisord may still be reading what the last jobs wrote.
     lines = "cat /var/log/app/* | grep -aoE '^job[0-9]+-[0-9]+' | sort -u | wc -l"
     lab.wait_until(lambda: int(host.check_output(lines)) == 12 * 2000)
+    rotated = host.check_output("ls /var/log/app").split()
+    assert any(name.endswith(".log.1") for name in rotated)
     torn = host.run("cat /var/log/app/* | grep -a '^job' | grep -avE '^job[0-9]+-[0-9]+[.]+$'")
     assert torn.stdout == ""

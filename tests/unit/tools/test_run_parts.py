@@ -14,6 +14,7 @@ echo "start $1" >>{log}
 case $1 in
     bad) echo "what went wrong"; exit 3 ;;
     pytest) printf '%s\n' "E  long" "FAILED test_x.py::test_y - assert" "1 failed" "more"; exit 1 ;;
+    rescued) for n in $(seq 12); do echo "fatal: [host] rescued $n"; done; echo "FAILED the end"; exit 1 ;;
     long) sleep 60 ;;
     *) sleep 0.2; echo "output of $*" ;;
 esac
@@ -53,6 +54,12 @@ def test_the_end_names_the_tests_that_failed(program):
         "  ./run pytest",
         "    FAILED test_x.py::test_y - assert",
     ]
+
+
+def test_what_ended_a_part_is_named_after_ten_earlier_errors(program):
+    done = subprocess.run(command(program, "rescued"), capture_output=True, text=True)
+    *_, before, last = done.stdout.rstrip().splitlines()
+    assert (before, last) == ("    fatal: [host] rescued 12", "    FAILED the end")
 
 
 def test_the_last_line_shows_that_all_passed(program):
